@@ -1,0 +1,80 @@
+//! A member: one backend in one service, as the kernel sees it.
+
+use super::{Addr6, pod};
+
+/// A next hop: what to write into the Ethernet header and where to send the frame. Three words, each read and written as
+/// one aligned u64, so that a change of neighbour is seen whole per word.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// Bits 0-47: destination MAC in memory order; bits 48-63: outer VLAN TCI in network byte order, 0 for none. A zero
+    /// destination MAC means *unresolved*: never sent to.
+    pub dst: u64,
+    /// Bits 0-47: source MAC in memory order; bits 48-63: inner VLAN TCI in network byte order, 0 for none.
+    pub src: u64,
+    /// Egress interface in the low 32 bits; the rest is zero.
+    pub link: u64,
+}
+
+impl Hop {
+    /// Bits of a word that hold the MAC.
+    pub const MAC: u64 = 0x0000_ffff_ffff_ffff;
+
+    /// An untagged next hop.
+    pub const fn new(dst: [u8; 6], src: [u8; 6], ifindex: u32) -> Self {
+        Self { dst: mac_word(dst), src: mac_word(src), link: ifindex as u64 }
+    }
+
+    /// Whether a destination MAC is known.
+    #[inline(always)]
+    pub const fn is_resolved(&self) -> bool {
+        self.dst & Self::MAC != 0
+    }
+
+    /// The destination MAC.
+    pub const fn dst_mac(&self) -> [u8; 6] {
+        word_mac(self.dst)
+    }
+
+    /// The source MAC.
+    pub const fn src_mac(&self) -> [u8; 6] {
+        word_mac(self.src)
+    }
+
+    /// The egress interface's index.
+    #[inline(always)]
+    pub const fn ifindex(&self) -> u32 {
+        self.link as u32
+    }
+}
+
+/// A MAC address as the low 48 bits of a little-endian word.
+pub const fn mac_word(m: [u8; 6]) -> u64 {
+    u64::from_le_bytes([m[0], m[1], m[2], m[3], m[4], m[5], 0, 0])
+}
+
+/// The MAC address in the low 48 bits of a word.
+pub const fn word_mac(w: u64) -> [u8; 6] {
+    let b = w.to_le_bytes();
+    [b[0], b[1], b[2], b[3], b[4], b[5]]
+}
+
+/// One backend in one service. Ids are stable while any flow may refer to them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Where frames for this backend go.
+    pub hop: Hop,
+    /// The backend's address; IPv4 in word 0.
+    pub addr: Addr6,
+    /// The backend's port, network byte order, zero-extended.
+    pub port: u32,
+    /// 4 or 6; 0 marks an unused id.
+    pub family: u32,
+    /// Service id.
+    pub service: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+pod! { Hop = 24, Member = 24 + 16 + 6 * 4 }

@@ -1,0 +1,125 @@
+//! Map ABI v1: every key and value that the program and user space exchange.
+//!
+//! Rules: `repr(C)`, no implicit padding (asserted at compile time), no `bool`, `enum` or `Option`. Addresses and ports
+//! are in network byte order exactly as a little-endian load from the packet yields them; everything else is in host
+//! order. Reserved bytes are written as zero and ignored by readers, so that neighbouring versions read each other.
+
+mod counters;
+mod flow;
+mod member;
+mod service;
+mod settings;
+mod verdict;
+
+pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
+pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
+pub use member::{Hop, Member};
+pub use service::{Algorithm, Descriptor, NO_MEMBER, ServiceInfo, ServiceKey, flags as service_flags};
+pub use settings::{Clock, LocalKind, MAX_LINKS, MAX_POOL, Meta, Settings};
+pub use verdict::Reason;
+
+/// Version of every type in this module. It is part of the pin directory's name (`v1`), and [`Meta`] repeats it.
+pub const ABI_VERSION: u32 = 1;
+
+/// Most services (VIP + port + protocol) at once; the size of every array indexed by service id.
+pub const MAX_SERVICES: u32 = 4096;
+/// Most memberships (backend in a service) at once; the size of every array indexed by member id.
+pub const MAX_MEMBERS: u32 = 16384;
+/// Words of the address bitmap: 64 Ki bits, 8 KiB. See [`crate::hash::bitmap_bit4`].
+pub const BITMAP_WORDS: u32 = 1024;
+
+/// An IPv4 address as a little-endian load from the packet yields it (network byte order in memory).
+pub type Addr4 = u32;
+/// An IPv6 address as four little-endian loads from the packet yield it (network byte order in memory).
+pub type Addr6 = [u32; 4];
+
+/// Names of the maps, as the object declares them and as they are pinned.
+pub mod maps {
+    /// `Array<Meta>`, one entry.
+    pub const META: &str = "META";
+    /// `Array<Settings>`, one entry.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// `Array<Clock>`, one entry; written by the `collect` program.
+    pub const CLOCK: &str = "CLOCK";
+    /// `Array<u64>`, [`super::BITMAP_WORDS`] entries: may this destination address be ours?
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// `HashMap<Addr6, u32>`: exact local addresses (IPv4 in word 0), value a [`super::LocalKind`] bit set.
+    pub const LOCALS: &str = "LOCALS";
+    /// `HashMap<ServiceKey, ServiceInfo>`.
+    pub const SERVICES: &str = "SERVICES";
+    /// `Array<u64>` of [`super::Descriptor`] by service id.
+    pub const DESCRIPTORS: &str = "DESCRIPTORS";
+    /// `Array<u32>`: the arena of table slots, each a member id or [`super::NO_MEMBER`]. Sized at load.
+    pub const SLOTS: &str = "SLOTS";
+    /// `Array<Member>` by member id.
+    pub const MEMBERS: &str = "MEMBERS";
+    /// `Array<u64>` by service id: round robin's cursor, advanced by each flow opened.
+    pub const CURSORS: &str = "CURSORS";
+    /// `Array<u32>` by member id × [`super::MAX_POOL`] + pool index: the source-port cursor.
+    pub const PORT_CURSORS: &str = "PORT_CURSORS";
+    /// `HashMap<FlowKey4, FlowV4>`: both directions of IPv4 flows; half-open ones have their reverse entry only.
+    pub const FLOWS4: &str = "FLOWS4";
+    /// `HashMap<FlowKey6, FlowV6>`: as [`FLOWS4`], for IPv6.
+    pub const FLOWS6: &str = "FLOWS6";
+    /// `Array<Bucket<SlotV4>>`: half-open IPv4 flows. A power of two of buckets, sized at load.
+    pub const HALF_OPEN4: &str = "HALF_OPEN4";
+    /// `Array<Bucket<SlotV6>>`: half-open IPv6 flows.
+    pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// `Queue<FlowKey4>`: reverse keys of established IPv4 flows, oldest examined first; its size is the flow limit.
+    pub const AGES4: &str = "AGES4";
+    /// `Queue<FlowKey6>`: as [`AGES4`], for IPv6.
+    pub const AGES6: &str = "AGES6";
+    /// `PerCpuArray<Traffic>` by [`super::TrafficSlot`].
+    pub const TRAFFIC: &str = "TRAFFIC";
+    /// `PerCpuArray<MemberStats>` by member id.
+    pub const MEMBER_STATS: &str = "MEMBER_STATS";
+    /// `PerCpuArray<ServiceStats>` by service id.
+    pub const SERVICE_STATS: &str = "SERVICE_STATS";
+    /// `PerCpuArray<u64>` by [`super::Reason`].
+    pub const VERDICTS: &str = "VERDICTS";
+
+    /// Every map that is pinned.
+    pub const ALL: [&str; 21] = [
+        META,
+        SETTINGS,
+        CLOCK,
+        ADDRESSES,
+        LOCALS,
+        SERVICES,
+        DESCRIPTORS,
+        SLOTS,
+        MEMBERS,
+        CURSORS,
+        PORT_CURSORS,
+        FLOWS4,
+        FLOWS6,
+        HALF_OPEN4,
+        HALF_OPEN6,
+        AGES4,
+        AGES6,
+        TRAFFIC,
+        MEMBER_STATS,
+        SERVICE_STATS,
+        VERDICTS,
+    ];
+}
+
+/// Names of the programs in the object.
+pub mod programs {
+    /// The balancer, section `xdp`.
+    pub const LB: &str = "lb";
+    /// The collector, section `xdp`, never attached: user space runs it by `BPF_PROG_TEST_RUN` with a repeat count. Each
+    /// run examines a few records and writes `CLOCK`.
+    pub const COLLECT: &str = "collect";
+}
+
+/// Marks types as plain old data for aya, and asserts that none has implicit padding.
+macro_rules! pod {
+    ($($t:ty = $size:expr),* $(,)?) => {$(
+        const _: () = assert!(core::mem::size_of::<$t>() == $size);
+        // SAFETY: `repr(C)`, only integers and arrays of them, and no padding: the size above is the fields' sum.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $t {}
+    )*};
+}
+pub(crate) use pod;

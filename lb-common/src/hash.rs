@@ -1,0 +1,127 @@
+//! The flow hash: one 64-bit mix of the 5-tuple, cut into what tables, buckets and tags need.
+//!
+//! Not cryptographic. The seed is random per set of maps unless the operator fixes it so that several edge nodes agree.
+
+use crate::abi::{Addr4, Addr6, BITMAP_WORDS, FlowKey4, FlowKey6};
+
+const C1: u64 = 0xff51_afd7_ed55_8ccd;
+const C2: u64 = 0xc4ce_b9fe_1a85_ec53;
+
+/// The 64-bit finalizer of MurmurHash3 (public domain): every input bit reaches every output bit.
+#[inline(always)]
+pub const fn mix(mut h: u64) -> u64 {
+    h ^= h >> 33;
+    h = h.wrapping_mul(C1);
+    h ^= h >> 33;
+    h = h.wrapping_mul(C2);
+    h ^ (h >> 33)
+}
+
+/// A hashed flow key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash(pub u64);
+
+impl FlowHash {
+    /// Hash of an IPv4 key.
+    #[inline(always)]
+    pub const fn v4(key: &FlowKey4, seed: u32) -> Self {
+        let addrs = (key.src as u64) << 32 | key.dst as u64;
+        let rest = (key.ports as u64) << 32 | key.proto as u64;
+        let h = (addrs ^ seed as u64).wrapping_mul(C1);
+        Self(mix((h ^ (h >> 32)) ^ rest.wrapping_mul(C2)))
+    }
+
+    /// Hash of an IPv6 key.
+    #[inline(always)]
+    pub const fn v6(key: &FlowKey6, seed: u32) -> Self {
+        let mut h = seed as u64;
+        let s = &key.src;
+        let d = &key.dst;
+        h = fold(h, (s[0] as u64) << 32 | s[1] as u64);
+        h = fold(h, (s[2] as u64) << 32 | s[3] as u64);
+        h = fold(h, (d[0] as u64) << 32 | d[1] as u64);
+        h = fold(h, (d[2] as u64) << 32 | d[3] as u64);
+        Self(mix(h ^ ((key.ports as u64) << 32 | key.proto as u64).wrapping_mul(C2)))
+    }
+
+    /// For the selection table.
+    #[inline(always)]
+    pub const fn table(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// For the half-open bucket and the tag: independent of the table's bits.
+    #[inline(always)]
+    pub const fn tag(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+#[inline(always)]
+const fn fold(h: u64, word: u64) -> u64 {
+    let x = (h ^ word).wrapping_mul(C1);
+    x ^ (x >> 32)
+}
+
+/// Where an IPv4 address stands in the bitmap: word and bit. Exact membership is in `LOCALS`.
+#[inline(always)]
+pub const fn bitmap_bit4(addr: Addr4) -> (u32, u32) {
+    bitmap_bit(addr)
+}
+
+/// As [`bitmap_bit4`], for IPv6.
+#[inline(always)]
+pub const fn bitmap_bit6(addr: &Addr6) -> (u32, u32) {
+    bitmap_bit(addr[0] ^ addr[1].rotate_left(7) ^ addr[2].rotate_left(13) ^ addr[3])
+}
+
+#[inline(always)]
+const fn bitmap_bit(word: u32) -> (u32, u32) {
+    let h = (word ^ word >> 15).wrapping_mul(0x9e37_79b1) >> 16;
+    (h >> 6 & (BITMAP_WORDS - 1), h & 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn hash_single_bit_changes_spread_over_half_of_the_output() {
+        let key = FlowKey4 { src: 0x0100_000a, dst: 0x0200_000a, ports: 0x5000_1234, proto: 6 };
+        let base = FlowHash::v4(&key, 1).0;
+        let mut total = 0;
+        for bit in 0..32 {
+            for changed in [
+                FlowKey4 { src: key.src ^ 1 << bit, ..key },
+                FlowKey4 { dst: key.dst ^ 1 << bit, ..key },
+                FlowKey4 { ports: key.ports ^ 1 << bit, ..key },
+            ] {
+                let n = (FlowHash::v4(&changed, 1).0 ^ base).count_ones();
+                assert!((12..=52).contains(&n), "{n} bits changed");
+                total += n;
+            }
+        }
+        let mean = f64::from(total) / 96.0;
+        assert!((30.0..=34.0).contains(&mean), "mean {mean}");
+    }
+
+    #[test]
+    fn hash_direction_and_family_matter() {
+        let key = FlowKey6 { src: [1, 2, 3, 4], dst: [5, 6, 7, 8], ports: 0x5000_1234, proto: 6 };
+        assert_ne!(FlowHash::v6(&key, 0), FlowHash::v6(&key.reversed(), 0));
+        assert_ne!(FlowHash::v6(&key, 0), FlowHash::v6(&key, 1));
+        assert_eq!(key, key.reversed().reversed());
+    }
+
+    #[test]
+    fn bitmap_indices_stay_in_range_and_spread() {
+        let mut seen = HashSet::new();
+        for i in 0..4096u32 {
+            let (word, bit) = bitmap_bit4(0x0a00_0000 | i << 8);
+            assert!(word < BITMAP_WORDS && bit < 64);
+            seen.insert((word, bit));
+        }
+        assert!(seen.len() > 3500, "{} distinct bits of 4096 addresses", seen.len());
+    }
+}

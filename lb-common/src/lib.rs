@@ -1,0 +1,16 @@
+//! What the XDP program and user space share, defined once.
+//!
+//! Owns the map ABI ([`abi`]), wire formats ([`wire`]), Internet checksums ([`checksum`]), the flow hash ([`hash`]),
+//! index selection ([`select`]) and the conntrack phases ([`conntrack`]). It is `no_std` and free of syscalls, so the
+//! same code runs in the kernel, under `cargo test` and under a property test.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod checksum;
+pub mod conntrack;
+pub mod hash;
+pub mod select;
+pub mod wire;

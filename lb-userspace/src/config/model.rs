@@ -1,0 +1,304 @@
+//! The checked configuration: what parsing proved. Nothing here can be invalid on its own; the rules that span items are
+//! checked once, in `check`, and hold for every `Config` that exists.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A backend's name: 1 to 63 of `[A-Za-z0-9._-]`, beginning with a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BackendName(pub(super) Arc<str>);
+
+/// A service's name, by the same rule as [`BackendName`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(pub(super) Arc<str>);
+
+macro_rules! name {
+    ($t:ident) => {
+        impl $t {
+            /// Checks a name against the rule.
+            pub fn new(name: &str) -> Option<Self> {
+                let ok = (1..=63).contains(&name.len())
+                    && name.as_bytes()[0].is_ascii_alphanumeric()
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+                ok.then(|| Self(name.into()))
+            }
+
+            /// The name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $t {
+            type Error = String;
+
+            fn try_from(name: String) -> Result<Self, String> {
+                Self::new(&name).ok_or_else(|| format!("{name:?} is not a name"))
+            }
+        }
+
+        impl From<$t> for String {
+            fn from(name: $t) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl std::fmt::Display for $t {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+name!(BackendName);
+name!(ServiceName);
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who edits the file.
+    pub owner: ConfigOwner,
+    /// Interfaces and addresses of the edge host.
+    pub edge: Edge,
+    /// Source addresses and ports for `nat`.
+    pub source_pool: SourcePool,
+    /// Flow limits and timeouts.
+    pub conntrack: Conntrack,
+    /// Paths and listeners.
+    pub control: Control,
+    /// Servers by name.
+    pub backends: BTreeMap<BackendName, Backend>,
+    /// Services in the file's order.
+    pub services: Vec<Service>,
+}
+
+/// Who edits the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConfigOwner {
+    /// The CLI's editing verbs rewrite it.
+    Cli,
+    /// Something else does (Ansible, an editor); editing verbs refuse.
+    External,
+}
+
+/// The edge host's side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// One to four interfaces that the program is attached to.
+    pub interfaces: Vec<String>,
+    /// Attach mode.
+    pub mode: AttachMode,
+    /// Whether the daemon adds VIPs and source addresses to the first interface and announces them.
+    pub manage_vips: bool,
+}
+
+/// Requested attach mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// Native where every interface's driver can, else generic on all; reported.
+    Auto,
+    /// Native or fail.
+    Native,
+    /// Generic.
+    Generic,
+}
+
+/// Source addresses and ports for `nat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePool {
+    /// At most eight.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// At most eight.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Ports, never 0.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// Flow limits and timeouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conntrack {
+    /// Established flows per family. Fixed while the data plane is up.
+    pub max_flows: u32,
+    /// Half-open flows per family; a power of two, a multiple of four. Fixed while the data plane is up.
+    pub max_half_open: u32,
+    /// Slots of all tables together (two generations). Fixed while the data plane is up.
+    pub arena_slots: u32,
+    /// Seed of the flow hash; `None`: random for each set of maps. Fixed while the data plane is up.
+    pub seed: Option<u32>,
+    /// Life of a half-open flow.
+    pub half_open_timeout: Duration,
+    /// Idle limit, TCP.
+    pub tcp_timeout: Duration,
+    /// Idle limit, UDP.
+    pub udp_timeout: Duration,
+    /// Idle limit after one FIN.
+    pub closing_timeout: Duration,
+    /// Rest of a port after a close by the client or a reset.
+    pub closed_timeout: Duration,
+    /// Rest of a port after a close by the backend (its TIME_WAIT).
+    pub time_wait_timeout: Duration,
+    /// Whether a TCP packet of no known flow is answered with a reset.
+    pub reset_unknown: bool,
+}
+
+/// Paths and listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where `state.db` lives.
+    pub state_dir: PathBuf,
+    /// Where maps, program and links are pinned (a bpffs).
+    pub pin_dir: PathBuf,
+    /// Prometheus listener; `None`: `/metrics` on the control socket only.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name.
+    pub name: BackendName,
+    /// Its IPv4 address. At least one family is present.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Who is called when it is out.
+    pub owner: Option<String>,
+}
+
+impl Backend {
+    /// Its address in the family of `vip`.
+    pub fn address_like(&self, vip: IpAddr) -> Option<IpAddr> {
+        match vip {
+            IpAddr::V4(_) => self.ipv4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// VIP + port + protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Listen {
+    /// The virtual address.
+    pub vip: IpAddr,
+    /// Destination port, never 0.
+    pub port: NonZeroU16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// L4 protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// What clients connect to; unique.
+    pub listen: Listen,
+    /// How flows are spread.
+    pub algorithm: Algorithm,
+    /// Slots of the table: a prime for `maglev`; an upper bound for `round-robin`.
+    pub table_size: u32,
+    /// UDP without answers.
+    pub one_way: bool,
+    /// Who is called.
+    pub owner: Option<String>,
+    /// How long a reason may stand before it escalates.
+    pub expected_out: Duration,
+    /// How members are probed; `None`: never, they count as up.
+    pub probe: Option<Probe>,
+    /// Members, at least one, each with an address of the VIP's family.
+    pub members: Vec<Member>,
+}
+
+/// How flows are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// By hash, with least movement.
+    Maglev,
+    /// In turn.
+    RoundRobin,
+}
+
+/// A backend in a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The server.
+    pub backend: BackendName,
+    /// Its port.
+    pub port: NonZeroU16,
+    /// Its share; never 0 (a drain is a lease, not a weight).
+    pub weight: NonZeroU16,
+}
+
+/// How a member is probed. Always by the member's own address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// What one check does.
+    pub kind: ProbeKind,
+    /// Port, if not the member's.
+    pub port: Option<NonZeroU16>,
+    /// Time between two checks of one member.
+    pub interval: Duration,
+    /// Time one check may take; at most the interval.
+    pub timeout: Duration,
+    /// Consecutive successes to be up.
+    pub rise: u32,
+    /// Consecutive failures to be down.
+    pub fall: u32,
+}
+
+/// What one check does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeKind {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 request is answered as expected.
+    Http(HttpProbe),
+}
+
+/// One HTTP or HTTPS check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpProbe {
+    /// Request target, beginning with `/`.
+    pub path: String,
+    /// Accepted status codes.
+    pub status: Vec<RangeInclusive<u16>>,
+    /// Text that the first 64 KiB of the body must contain.
+    pub body: Option<String>,
+    /// `Host` header; default: the member's address and port.
+    pub host: Option<String>,
+    /// TLS, if the check is HTTPS.
+    pub tls: Option<TlsProbe>,
+}
+
+/// TLS of an HTTPS check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProbe {
+    /// Server name: sent as SNI and, if verified, checked against the certificate.
+    pub server_name: Option<String>,
+    /// Whether the certificate is verified. Off by default: a probe asks whether the server answers.
+    pub verify: bool,
+}

@@ -1,0 +1,241 @@
+//! What goes into the core and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::abi::{Hop, MAX_LINKS, Meta};
+use serde::{Deserialize, Serialize};
+
+use super::kernel::{KernelState, MapOp};
+use super::reason::Reason;
+use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
+
+/// A moment: for durations by CLOCK_BOOTTIME, for people by the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Time {
+    /// CLOCK_BOOTTIME, ms.
+    pub boot_ms: u64,
+    /// Unix time, ms.
+    pub wall_ms: i64,
+}
+
+impl std::ops::Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, d: Duration) -> Self {
+        let ms = u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            boot_ms: self.boot_ms.saturating_add(ms),
+            wall_ms: self.wall_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// A member by its names: the identity that reloads keep.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MemberName {
+    /// The service.
+    pub service: ServiceName,
+    /// The backend.
+    pub backend: BackendName,
+}
+
+impl std::fmt::Display for MemberName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The maps are open: what they are, and what they hold. First input of every run, and again after a failed write.
+    /// `adopted`: they outlived an earlier daemon.
+    Maps {
+        /// Sizes, HZ, seed.
+        meta: Meta,
+        /// Read back from the kernel.
+        state: Box<KernelState>,
+        /// Whether they were found pinned.
+        adopted: bool,
+    },
+    /// A checked configuration is to run from now on.
+    Configure(Arc<Config>),
+    /// MACs of the attached interfaces; empty while unknown.
+    Links([u64; MAX_LINKS]),
+    /// The next hop towards a backend's address; `Err` says why there is none.
+    NextHop(IpAddr, Result<Hop, String>),
+    /// A probe ended.
+    Probe {
+        /// Whose.
+        member: MemberName,
+        /// The number that [`Output::Probe`] carried; results of older probes are ignored.
+        id: u64,
+        /// Success, or why not.
+        result: Result<(), String>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The operations of [`Output::Apply`] with this number were carried out, or failed at one.
+    Applied {
+        /// The number.
+        id: u64,
+        /// What failed; a new [`Input::Maps`] follows.
+        result: Result<(), String>,
+    },
+    /// Nothing but time passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Carry these out, in order; answer with [`Input::Applied`]. At most one such list is under way.
+    Apply {
+        /// Number of the list.
+        id: u64,
+        /// The steps.
+        ops: Vec<MapOp>,
+    },
+    /// Start one probe; answer with [`Input::Probe`] within its timeout.
+    Probe {
+        /// Whose.
+        member: MemberName,
+        /// Its number.
+        id: u64,
+        /// The backend's address in the service's family.
+        address: IpAddr,
+        /// The port to check.
+        port: u16,
+        /// What to check.
+        probe: Arc<Probe>,
+    },
+    /// Resolve these next hops and keep them fresh; replaces the earlier set.
+    Resolve(Vec<IpAddr>),
+    /// Something that people should see.
+    Event(Event),
+}
+
+/// A transition, with its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Time,
+    /// Which member, if one.
+    pub member: Option<MemberName>,
+    /// What.
+    pub kind: EventKind,
+    /// Why, in words.
+    pub cause: String,
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The configuration was applied.
+    Configured,
+    /// Health became up.
+    Up,
+    /// Health became down.
+    Down,
+    /// Takes new flows from now on.
+    InRotation,
+    /// Takes no new flows from now on.
+    OutOfRotation,
+    /// Over half of three or more failed within one interval: the table is held, the edge suspected.
+    EdgeSuspected,
+    /// The suspicion ended.
+    EdgeCleared,
+    /// A list of map operations failed.
+    ApplyFailed,
+    /// The start's grace ended without a result; in rotation unverified.
+    Unverified,
+}
+
+/// What consecutive probes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No result yet.
+    Unknown,
+    /// Up, or not probed by configuration.
+    Up,
+    /// Down.
+    Down,
+}
+
+/// The roll call: every configured member, in rotation or with the reason why not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RollCall {
+    /// When it was taken.
+    pub time: Time,
+    /// Services in the configuration's order.
+    pub services: Vec<ServiceCall>,
+    /// Whether the kernel holds all that was decided.
+    pub settled: bool,
+    /// Whether the edge itself is suspected.
+    pub edge_suspected: bool,
+}
+
+/// One service of the roll call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceCall {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its id in the kernel.
+    pub id: u32,
+    /// What it listens on.
+    pub listen: Listen,
+    /// Members in the configuration's order.
+    pub members: Vec<MemberCall>,
+}
+
+/// One member of the roll call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberCall {
+    /// Its backend.
+    pub backend: BackendName,
+    /// Its id in the kernel, if it has one yet.
+    pub id: Option<u32>,
+    /// Address and port.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Takes new flows.
+    pub in_rotation: bool,
+    /// Configured weight.
+    pub weight: u16,
+    /// Effective weight in 1/256 of the configured unit.
+    pub effective: u32,
+    /// Its share of the service's slots, 0 to 1.
+    pub share: f64,
+    /// Health.
+    pub health: Health,
+    /// Consecutive results equal to the last one.
+    pub streak: u32,
+    /// The last probe: when, how long, and its error if it failed.
+    pub last_probe: Option<LastProbe>,
+    /// Since when it has been in or out.
+    pub since: Time,
+    /// Why its weight is lowered (or unverified).
+    pub reasons: Vec<Reason>,
+    /// Next hop, if resolved.
+    pub hop: Option<Hop>,
+}
+
+/// The last probe of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastProbe {
+    /// When it ended.
+    pub time: Time,
+    /// How long it took.
+    pub took: Duration,
+    /// Its error.
+    pub error: Option<String>,
+}
+
+/// Members that left the configuration but whose flows still live, by kernel id.
+pub type Leaving = BTreeMap<u32, MemberName>;

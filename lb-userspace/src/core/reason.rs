@@ -1,0 +1,48 @@
+//! Why a backend's effective weight is below its configured one.
+
+use serde::{Deserialize, Serialize};
+
+use super::api::Time;
+
+/// One thing that lowers a member's weight. Several may hold at once; while the effective weight is below the configured
+/// one there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// What it is.
+    pub kind: ReasonKind,
+    /// Since when.
+    pub since: Time,
+    /// What caused it, in words: the probe's error, the interface's name, the person's reason.
+    pub cause: String,
+    /// Who answers for it: the lease's person, else the service's or the backend's owner.
+    pub owner: Option<String>,
+    /// When it escalates if it still stands: the lease's end, else `since` + the service's `expected_out`.
+    pub review_at: Time,
+}
+
+/// Kinds of reasons. Later work adds leases, memory, ramps and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonKind {
+    /// Probes failed `fall` times in a row.
+    ProbeFailed,
+    /// A new backend that has not had its first success.
+    NotYetProbed,
+    /// No neighbour answers for its next hop, or there is no route.
+    NoNextHop,
+    /// No conclusive probe within the start's grace: in rotation all the same, unverified. (The weight is not lowered;
+    /// the roll call shows it.)
+    Unverified,
+}
+
+impl ReasonKind {
+    /// The name that CLI and metrics print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProbeFailed => "probe_failed",
+            Self::NotYetProbed => "not_yet_probed",
+            Self::NoNextHop => "no_next_hop",
+            Self::Unverified => "unverified",
+        }
+    }
+}
