@@ -3,5 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod core;
+pub mod daemon;
 pub mod io;

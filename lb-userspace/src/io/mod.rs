@@ -1,1 +1,6 @@
-//! placeholder
+//! The outside world, one module for each part of it.
+
+pub mod bpf;
+pub mod net;
+pub mod probe;
+pub mod state;

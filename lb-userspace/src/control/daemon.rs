@@ -1,0 +1,177 @@
+//! What the control socket and the metrics listener ask of the daemon.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::{BackendName, Config, ServiceName};
+use crate::core::api::{Event, RollCall, Time};
+use crate::io::bpf::types::{Attached, Counters, FlowRecord};
+
+/// A handle on the running daemon. Reads never wait for a write.
+pub trait Daemon: Clone + Send + Sync + 'static {
+    /// The newest picture.
+    fn view(&self) -> impl Future<Output = Result<Arc<View>, ControlError>> + Send;
+    /// Counters, read now.
+    fn counters(&self) -> impl Future<Output = Result<Counters, ControlError>> + Send;
+    /// Flows that match, at most `query.limit`, read now. The flag says whether more matched.
+    fn flows(&self, query: FlowQuery) -> impl Future<Output = Result<(Vec<FlowRecord>, bool), ControlError>> + Send;
+    /// Read the file again and apply it.
+    fn reload(&self, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
+    /// Change file and running state together.
+    fn edit(&self, edit: Edit, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
+    /// Take the data plane down and stop.
+    fn down(&self, actor: Actor) -> impl Future<Output = Result<(), ControlError>> + Send;
+}
+
+/// The daemon's picture of itself and the pool.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The roll call.
+    pub roll_call: RollCall,
+    /// The configuration that runs.
+    pub config: Arc<Config>,
+    /// Its text, as last applied.
+    pub config_text: Arc<str>,
+    /// The file.
+    pub config_path: PathBuf,
+    /// Whether the file differs from what runs.
+    pub file_differs: bool,
+    /// Where the program is.
+    pub attached: Vec<Attached>,
+    /// When the daemon started, and whether it adopted a running data plane.
+    pub started: Time,
+    /// Whether the data plane was adopted.
+    pub adopted: bool,
+    /// When the data plane was created, CLOCK_BOOTTIME ms.
+    pub created_boot_ms: u64,
+    /// What people should know, worst first: a bad file at boot, a generic attach, a failed write.
+    pub warnings: Vec<String>,
+    /// The newest events, oldest first, at most 256.
+    pub events: Vec<Event>,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Effective uid of the peer (SO_PEERCRED).
+    pub uid: u32,
+    /// Login uid, which survives sudo; `None` if unset.
+    pub loginuid: Option<u32>,
+}
+
+/// Which flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowQuery {
+    /// Only of this service.
+    pub service: Option<ServiceName>,
+    /// Only to this backend.
+    pub backend: Option<BackendName>,
+    /// Only from this client.
+    pub client: Option<IpAddr>,
+    /// Only in this phase (its name).
+    pub phase: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// An edit of the backend list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Edit {
+    /// Add a server and make it a member of services. If the server exists, only the memberships are added.
+    AddBackend {
+        /// Its name.
+        name: BackendName,
+        /// Addresses, one for each family at most. Empty only if the server exists.
+        addresses: Vec<IpAddr>,
+        /// Its owner.
+        owner: Option<String>,
+        /// Services to join; at least one.
+        services: Vec<ServiceName>,
+        /// Port in those services; default: the service's own.
+        port: Option<NonZeroU16>,
+        /// Weight in those services; default 1.
+        weight: Option<NonZeroU16>,
+    },
+    /// Remove a server from one service, or from all and the list.
+    RemoveBackend {
+        /// Its name.
+        name: BackendName,
+        /// From this service only.
+        service: Option<ServiceName>,
+    },
+    /// Change a membership or the server's owner.
+    SetBackend {
+        /// Its name.
+        name: BackendName,
+        /// In this service only; default: in all it is a member of.
+        service: Option<ServiceName>,
+        /// New weight.
+        weight: Option<NonZeroU16>,
+        /// New port.
+        port: Option<NonZeroU16>,
+        /// New owner.
+        owner: Option<String>,
+    },
+}
+
+/// What a reload or an edit did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Number of the revision that runs now.
+    pub revision: i64,
+    /// One line for each change, in words; empty if nothing changed.
+    pub changes: Vec<String>,
+}
+
+/// Why a request was not carried out. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct ControlError {
+    /// Its class, which fixes the exit code.
+    pub code: ErrorCode,
+    /// What, where, why.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Classes of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request makes no sense. Exit 64.
+    Usage,
+    /// The configuration is wrong, or would be. Exit 78.
+    Config,
+    /// The peer may not. Exit 77.
+    Permission,
+    /// No such service or backend. Exit 66.
+    NotFound,
+    /// The file changed, or something else edits it. Exit 75.
+    Conflict,
+    /// The kernel or the system refused. Exit 71.
+    System,
+    /// The daemon is not there. Exit 69.
+    Unavailable,
+}
+
+impl ErrorCode {
+    /// The exit code (sysexits.h).
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::NotFound => 66,
+            Self::Unavailable => 69,
+            Self::System => 71,
+            Self::Conflict => 75,
+            Self::Permission => 77,
+            Self::Config => 78,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The daemon: one task owns the core and the maps; everything else talks to it.

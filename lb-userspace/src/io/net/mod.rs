@@ -1,0 +1,1 @@
+//! The network around the data plane: links, addresses, announcements, next hops, by netlink.

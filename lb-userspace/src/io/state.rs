@@ -1,0 +1,1 @@
+//! `state.db`: revisions of the configuration and the journal of edits under way.
