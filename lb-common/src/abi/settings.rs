@@ -67,8 +67,12 @@ pub struct Settings {
     pub time_wait: u32,
     /// 1: a TCP packet of no flow is answered with a reset; 0: dropped.
     pub reset_unknown: u32,
+    /// Jiffies per second, equal to [`Meta::hz`].
+    pub hz: u32,
+    /// Most records kept per family, equal to [`Meta::max_flows`].
+    pub max_flows: u32,
     /// Zero.
-    pub reserved: [u32; 16],
+    pub reserved: [u32; 14],
 }
 
 /// Kinds in `LOCALS`.
@@ -101,6 +105,6 @@ pub struct Clock {
 
 pod! {
     Meta = 24 + 8 + 32,
-    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 14 * 4 + 16 * 4,
+    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 16 * 4 + 14 * 4,
     Clock = 56,
 }
