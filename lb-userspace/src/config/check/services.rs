@@ -88,7 +88,7 @@ fn at_key(service: &RawService, key: &str) -> At {
 }
 
 fn is_prime(n: u32) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 /// The next prime from `n` on, or the largest that a table may have.
