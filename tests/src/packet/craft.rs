@@ -14,9 +14,19 @@ pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum L4 {
     /// TCP without options.
-    Tcp { seq: u32, ack: u32, flags: u8 },
-    /// UDP; `checksum: false` sends none (IPv4 only).
-    Udp { checksum: bool },
+    Tcp {
+        /// Sequence number.
+        seq: u32,
+        /// Acknowledgement number.
+        ack: u32,
+        /// Flags.
+        flags: u8,
+    },
+    /// UDP.
+    Udp {
+        /// `false` sends none, which IPv4 alone allows.
+        checksum: bool,
+    },
 }
 
 /// A packet in parts.

@@ -2,3 +2,4 @@
 
 pub mod craft;
 pub mod plane;
+pub mod world;
