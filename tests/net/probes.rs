@@ -64,7 +64,7 @@ fn answering(ns: &Namespace, answer: impl Into<Vec<u8>>) -> SocketAddr {
 struct Nginx {
     ns: Namespace,
     process: Child,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Nginx {
@@ -73,8 +73,11 @@ impl Nginx {
         let dir = files.path().display();
         let ns = Namespace::new();
         ns.sh(&format!(
-            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=self.test -addext subjectAltName=DNS:self.test \
-             -keyout {dir}/key.pem -out {dir}/cert.pem"
+            "cd {dir}
+             echo subjectAltName=DNS:shop.test > extensions
+             openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
+             openssl req -newkey rsa:2048 -nodes -subj /CN=shop.test -keyout key.pem -out request.pem
+             openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 2 -extfile extensions -out cert.pem"
         ));
         let configuration = format!(
             "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
@@ -96,7 +99,7 @@ impl Nginx {
         let path = files.path().join("nginx.conf");
         std::fs::write(&path, configuration).unwrap();
         let process = ns.run(|| Command::new("nginx").arg("-c").arg(path).spawn().unwrap());
-        let nginx = Self { ns, process, _files: files };
+        let nginx = Self { ns, process, files };
         let end = Instant::now() + PATIENCE;
         while run(&nginx.ns, ProbeKind::Tcp, nginx.plain()).is_err() {
             assert!(Instant::now() < end, "nginx does not start");
@@ -207,7 +210,7 @@ fn http_probe_sends_host_and_agent() {
 }
 
 #[test]
-fn https_probe_of_a_self_signed_server_fails_only_if_verified() {
+fn https_probe_of_an_untrusted_server_fails_only_if_verified() {
     let nginx = Nginx::start();
     let https = |server_name: Option<&str>, verify| HttpProbe {
         tls: Some(TlsProbe { server_name: server_name.map(Into::into), verify }),
@@ -215,13 +218,48 @@ fn https_probe_of_a_self_signed_server_fails_only_if_verified() {
         ..http("/echo")
     };
     assert_eq!(nginx.check(nginx.secure(), https(None, false)), Ok(()));
-    assert_eq!(nginx.check(nginx.secure(), https(Some("self.test"), false)), Ok(()));
-    let error = nginx.check(nginx.secure(), https(Some("self.test"), true)).unwrap_err();
+    assert_eq!(nginx.check(nginx.secure(), https(Some("shop.test"), false)), Ok(()));
+    let error = nginx.check(nginx.secure(), https(Some("shop.test"), true)).unwrap_err();
     assert!(error.starts_with("TLS: invalid peer certificate: "), "{error}");
     let error = nginx.check(nginx.plain(), https(None, false)).unwrap_err();
     assert!(error.starts_with("TLS: "), "{error}");
     let error = nginx.check(nginx.secure(), https(Some("not a name"), false)).unwrap_err();
     assert!(error.starts_with("local: server name \"not a name\": "), "{error}");
+}
+
+/// What changes a whole process (its trust store, its descriptor limit) is tested in one of its own.
+#[test]
+fn https_probe_of_a_trusted_server_and_probe_without_descriptors_in_a_process_of_its_own() {
+    let nginx = Nginx::start();
+    let out = nginx.ns.run(|| {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "probes::own_process", "--ignored", "--nocapture"])
+            .env("SSL_CERT_FILE", nginx.files.path().join("ca.pem"))
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .unwrap()
+    });
+    let text = [out.stdout, out.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "started by the test above, in nginx's namespace"]
+async fn own_process() {
+    let check = async |name: Option<&str>| {
+        let tls = Some(TlsProbe { server_name: name.map(Into::into), verify: true });
+        let kind = ProbeKind::Http(HttpProbe { tls, ..http("/ok") });
+        check(&probe(kind, Duration::from_secs(10)), LOOPBACK, 8443).await
+    };
+    assert_eq!(check(Some("shop.test")).await, Ok(()));
+    for wrong in [Some("other.test"), None] {
+        let error = check(wrong).await.unwrap_err();
+        assert!(error.starts_with("TLS: invalid peer certificate: certificate not valid for name"), "{error}");
+    }
+    let none = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+    // SAFETY: the pointer is valid for the call; this process ends with the test.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) }, 0);
+    assert_eq!(check(Some("shop.test")).await, Err("local: no socket: too many open files".into()));
 }
 
 #[rstest]
