@@ -31,6 +31,8 @@ fn neighbour_on_link_is_resolved_in_both_families() {
 #[test]
 fn peer_with_a_new_mac_is_followed_without_traffic() {
     let pair = Pair::new();
+    // The kernel itself would take ten minutes to doubt what it knows.
+    pair.edge.sh("for f in ipv4 ipv6; do echo 600000 > /proc/sys/net/$f/neigh/eth0/base_reachable_time_ms; done");
     pair.edge.block_on(async {
         let mut watch = Watch::start(&["eth0"]);
         watch.handle.resolve(ips(&["10.0.0.2", "fd00:0::2"]));
