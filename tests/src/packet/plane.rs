@@ -132,7 +132,7 @@ impl Plane {
     pub fn service(&mut self, id: u32, proto: u8, vip: &str, algorithm: Algorithm, table: &[u32], flags: u32) {
         let vip: SocketAddr = vip.parse().expect("an address in a test");
         let mut slots = self.array::<u32>(maps::SLOTS);
-        let offset = id * 1024;
+        let offset = id * 512;
         for (i, member) in table.iter().enumerate() {
             slots.set(offset + i as u32, *member, 0).expect("SLOTS");
         }
