@@ -14,6 +14,9 @@ use rollcall::io::bpf::{BpfError, DataPlane, OpenOptions};
 
 use crate::sandbox::sandbox;
 
+/// Pins a map of some shape.
+type Pin = fn(&Path);
+
 /// From `linux/bpf.h`.
 const BPF_F_RDONLY_PROG: u32 = 0x80;
 
@@ -82,7 +85,7 @@ fn open_with_another_abi_version_pinned_is_refused() {
 #[test]
 fn open_with_a_pinned_map_of_another_shape_says_what_differs() {
     sandbox(|s| {
-        let foreign: [(&str, fn(&Path)); 5] = [
+        let foreign: [(&str, Pin); 5] = [
             ("value size", |p| Array::<_, u32>::create(MAX_SERVICES, 0).unwrap().pin(p).unwrap()),
             ("entries", |p| Array::<_, u64>::create(MAX_SERVICES - 1, 0).unwrap().pin(p).unwrap()),
             ("flags", |p| Array::<_, u64>::create(MAX_SERVICES, BPF_F_RDONLY_PROG).unwrap().pin(p).unwrap()),
