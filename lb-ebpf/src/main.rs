@@ -1,34 +1,184 @@
-//! Rollcall's kernel side.
+//! Rollcall's kernel side: parse, look up, select, rewrite, count. No policy.
+//!
+//! `lb` gives each packet its verdict:
+//!
+//! ```text
+//! main     parse; destination address in the bitmap?  no: pass
+//! forward  a known flow? one look-up, one counter, rewrite, send
+//! miss     a service? a half-open flow? else pass, reset or drop
+//! open     choose a backend, claim a port, take a half-open slot
+//! promote  both sides proved themselves: established
+//! expire   two records examined for each new flow; `collect` for the rest
+//! ```
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![allow(internal_features)]
 
+mod atomics;
+mod control;
+mod count;
+mod expire;
+mod family;
+mod forward;
+mod frame;
+mod half_open;
+mod link;
 mod maps;
+mod miss;
+mod open;
+mod promote;
+mod reset;
+mod step;
 
-use aya_ebpf::{
-    bindings::xdp_action,
-    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
-    macros::xdp,
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
+use lb_common::abi::{FlowKey, Reason};
+use lb_common::wire::load::{load16, load32};
+use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
+use family::{Family, V4, V6};
+use frame::{Frame, Layout, Window};
+use step::Step;
+
+/// The balancer.
 #[xdp]
-pub fn lb(_ctx: XdpContext) -> u32 {
-    if let Some(n) = maps::VERDICTS.get_ptr_mut(0) {
-        unsafe { *n += 1 };
+pub fn lb(ctx: XdpContext) -> u32 {
+    let window = Window::new(&ctx);
+    let Some(link) = window.ptr(0, eth::HEADER) else { return count::pass(Reason::PassMalformed) };
+    // SAFETY: 14 bytes at `link`.
+    let proto = unsafe { load16(link.add(eth::TYPE)) };
+    if proto == eth::IPV4 {
+        let step = untagged::<V4>(&ctx, window);
+        return step::run::<V4>(&ctx, step);
     }
-    let _ = (maps::META.get(0), maps::SETTINGS.get(0), maps::ADDRESSES.get(0), maps::DESCRIPTORS.get(0));
-    xdp_action::XDP_PASS
+    if proto == eth::IPV6 {
+        return ipv6(&ctx);
+    }
+    if eth::is_tag(proto) {
+        return tagged(&ctx);
+    }
+    count::pass(Reason::PassNotIp)
 }
 
+/// The collector: run by user space, never attached.
 #[xdp]
 pub fn collect(_ctx: XdpContext) -> u32 {
-    if let Some(clock) = maps::CLOCK.get_ptr_mut(0) {
-        unsafe {
-            (*clock).jiffies = bpf_jiffies64();
-            (*clock).monotonic_ns = bpf_ktime_get_ns();
+    expire::run();
+    XDP_PASS
+}
+
+/// An untagged IPv6 packet. Apart, so that its stack frame does not add to IPv4's.
+#[inline(never)]
+fn ipv6(ctx: &XdpContext) -> u32 {
+    let step = untagged6(ctx);
+    step::run::<V6>(ctx, step)
+}
+
+#[inline(never)]
+fn untagged6(ctx: &XdpContext) -> u32 {
+    untagged::<V6>(ctx, Window::new(ctx))
+}
+
+/// A frame with VLAN tags. Apart, so that offsets are constants on the untagged path.
+#[inline(never)]
+fn tagged(ctx: &XdpContext) -> u32 {
+    let window = Window::new(ctx);
+    let Some(link) = eth::link(&window) else { return count::pass(Reason::PassNotIp) };
+    let tags = u32::from(link.outer) | u32::from(link.inner) << 16;
+    match link.proto {
+        eth::IPV4 => {
+            let step = unusual::<V4>(ctx, link.l3, tags);
+            step::run::<V4>(ctx, step)
         }
+        eth::IPV6 => {
+            let step = unusual::<V6>(ctx, link.l3, tags);
+            step::run::<V6>(ctx, step)
+        }
+        _ => count::pass(Reason::PassNotIp),
     }
-    xdp_action::XDP_PASS
+}
+
+/// The hot path: an untagged packet, all offsets constant.
+#[inline(always)]
+fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
+    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    // SAFETY: an IP header's length at `header`, in this and the following reads.
+    let dst = unsafe { F::destination(header) };
+    if !may_be_ours::<F>(&dst) {
+        return count::pass(Reason::PassNotOurs);
+    }
+    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    let Some(found) = (unsafe { F::plain(header, eth::HEADER) }) else {
+        return unusual::<F>(ctx, eth::HEADER, 0);
+    };
+    if eth::HEADER + found.ip_len as usize > window.len() {
+        return miss::refuse::<F>(&dst, Reason::DropTruncated);
+    }
+    match key::<F, _>(&window, eth::HEADER, &found) {
+        Ok(key) => {
+            let at = Layout { l3: eth::HEADER, l4: found.l4, ip_len: found.ip_len, tags: 0 };
+            let frame = Frame { key: &key, hash: F::hash(&key, settings.seed), at };
+            forward::packet::<F>(ctx, window, settings, &frame)
+        }
+        Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
+        Err(reason) => miss::refuse::<F>(&dst, reason),
+    }
+}
+
+/// A packet with tags, IP options, extension headers or a fault: parsed the long way.
+#[inline(never)]
+fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
+    let window = Window::new(ctx);
+    let Some(header) = window.ptr(l3, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    // SAFETY: an IP header's length at `header`.
+    let dst = unsafe { F::destination(header) };
+    if !may_be_ours::<F>(&dst) {
+        return count::pass(Reason::PassNotOurs);
+    }
+    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    let found = match F::locate(&window, l3) {
+        Ok(found) => found,
+        Err(Fault::Truncated) => return miss::refuse::<F>(&dst, Reason::DropTruncated),
+        Err(Fault::Malformed) => return miss::refuse::<F>(&dst, Reason::DropMalformed),
+        Err(Fault::FirstFragment) => return miss::refuse::<F>(&dst, Reason::DropFragment),
+        Err(Fault::LaterFragment) => return count::pass(Reason::PassFragment),
+    };
+    match key::<F, _>(&window, l3, &found) {
+        Ok(key) => {
+            let at = Layout { l3, l4: found.l4, ip_len: found.ip_len, tags };
+            step::leave::<F>(&Frame { key: &key, hash: F::hash(&key, settings.seed), at }, Step::LOOK_UP)
+        }
+        Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
+        Err(reason) => miss::refuse::<F>(&dst, reason),
+    }
+}
+
+/// Whether the bitmap knows the address. It may err on the side of yes.
+#[inline(always)]
+fn may_be_ours<F: Family>(dst: &F::Addr) -> bool {
+    let (word, bit) = F::bitmap_bit(dst);
+    maps::ADDRESSES.get(word).is_some_and(|bits| bits >> bit & 1 != 0)
+}
+
+/// Reads the 5-tuple of a packet whose L4 header was found.
+#[inline(always)]
+fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<FlowKey<F::Addr>, Reason> {
+    let header_len = match found.proto {
+        l4::TCP => l4::TCP_HEADER,
+        l4::UDP => l4::UDP_HEADER,
+        _ => return Err(Reason::PassOtherProtocol),
+    };
+    // Within the IP packet, not in the frame's padding.
+    if found.l4 + header_len > l3 + found.ip_len as usize {
+        return Err(Reason::DropTruncated);
+    }
+    let (Some(ip), Some(head)) = (window.ptr(l3, F::HEADER), window.ptr(found.l4, l4::UDP_HEADER)) else {
+        return Err(Reason::DropTruncated);
+    };
+    // SAFETY: the headers are there.
+    Ok(unsafe {
+        FlowKey { src: F::source(ip), dst: F::destination(ip), ports: load32(head), proto: u32::from(found.proto) }
+    })
 }
 
 #[cfg(not(test))]

@@ -10,6 +10,8 @@ use lb_common::abi::{
     Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
 };
 
+use crate::step::Work;
+
 /// At load.
 const SIZED_AT_LOAD: u32 = 64;
 /// VIPs and source addresses together.
@@ -55,5 +57,10 @@ pub static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_MEM
 pub static MEMBER_STATS: PerCpuArray<MemberStats> = PerCpuArray::with_max_entries(MAX_MEMBERS, 0);
 #[map]
 pub static SERVICE_STATS: PerCpuArray<ServiceStats> = PerCpuArray::with_max_entries(MAX_SERVICES, 0);
+/// What one step leaves for the next, see [`crate::step`]. Not pinned.
+#[map]
+pub static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static WORK6: PerCpuArray<Work<Addr6>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::MAX, 0);

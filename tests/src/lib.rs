@@ -1,1 +1,3 @@
-//! Shared parts of the tests: namespaces, packets, fixtures.
+//! Shared parts of the tests: packets and fixtures, namespaces and servers.
+
+pub mod packet;
