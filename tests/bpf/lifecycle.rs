@@ -37,7 +37,9 @@ fn open_first_time_creates_and_second_time_adopts() {
         assert!([100, 250, 300, 1000].contains(&meta.hz), "{}", meta.hz);
         assert!(meta.created_boot_ns > 0);
         let state = plane.read_state().unwrap();
-        assert_eq!((state.settings.seed, state.settings.half_open_mask), (meta.seed, 15));
+        let settings = state.settings;
+        assert_eq!((settings.seed, settings.half_open_mask), (meta.seed, 15));
+        assert_eq!((settings.hz, settings.max_flows), (meta.hz, 1024));
         drop(plane);
 
         let pinned = s.pins();
