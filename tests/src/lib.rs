@@ -1,1 +1,3 @@
 //! Shared parts of the tests: namespaces, packets, fixtures.
+
+pub mod floor;
