@@ -1,9 +1,10 @@
 //! The kernel floor, checked without a kernel: what the eBPF object asks for, against the release that first had it.
 //!
-//! [`tables`] knows the releases, [`insn`] the instructions, [`object`] takes the object apart; this module compares.
-//! It cannot see what only a verifier sees (complexity, types, which program type may call which helper): booting real
+//! [`helpers`] and [`tables`] know the releases, [`insn`] the instructions, [`object`] takes the object apart; this
+//! module compares. It cannot see what only a verifier sees (complexity, types, which program type may call which helper): booting real
 //! kernels is for that, see `cargo xtask vm`.
 
+pub mod helpers;
 pub mod insn;
 pub mod object;
 pub mod tables;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SymbolKind};
 
 use super::insn::{Insn, Needs};
-use super::{Use, User, Verdict, tables};
+use super::{Use, User, Verdict, helpers, tables};
 
 const INSN: u64 = 8;
 
@@ -162,7 +162,7 @@ fn section_use(section: &str, user: &User) -> Use {
 pub fn insn_use(insn: Insn, user: &User) -> Use {
     let (class, (name, verdict)) = match insn.needs() {
         Needs::Feature { name, since } => ("instruction", (name.to_owned(), Verdict::Since(since))),
-        Needs::Helper(id) => ("helper", since_or_refused(tables::helper(id), format!("#{id}"))),
+        Needs::Helper(id) => ("helper", since_or_refused(helpers::helper(id), format!("#{id}"))),
         Needs::Refused { name, why } => {
             ("instruction", (format!("{name} (code {:#04x})", insn.code), Verdict::Refused(why.to_owned())))
         }
