@@ -46,8 +46,12 @@ fn main() -> Result<ExitCode> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
     report.fact(json!({"fact": "kernel", "release": release.trim()}))?;
     let mut ebpf = EbpfLoader::new().load(OBJECT).context("the object does not load")?;
-    for name in [programs::LB, programs::COLLECT] {
+    let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+    for name in &names {
         load(&mut ebpf, name, &mut report)?;
+    }
+    for name in [programs::LB, programs::COLLECT] {
+        ensure!(names.iter().any(|known| known == name), "the object has no program `{name}`");
     }
     report.check("arp", arp_passes(&mut ebpf))?;
     report.check("native attach", traffic_passes(&mut ebpf))?;
