@@ -16,8 +16,10 @@ pub struct Payload {
 }
 
 /// Name, cargo's target selection and the arguments of each payload.
-const PAYLOADS: &[(&str, &[&str], &[&str])] =
-    &[("guest", &["build", "--package=lb-tests", "--bin=lb-guest"], &[super::initramfs::FACTS])];
+const PAYLOADS: &[(&str, &[&str], &[&str])] = &[
+    ("guest", &["build", "--package=lb-tests", "--bin=lb-guest"], &[super::initramfs::FACTS]),
+    ("packet", &["test", "--package=lb-tests", "--test=packet", "--no-run"], &["--test-threads=1"]),
+];
 
 /// Builds all payloads.
 pub fn build() -> Result<Vec<Payload>> {

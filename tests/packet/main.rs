@@ -1,0 +1,3 @@
+//! The real program on crafted packets, by `BPF_PROG_TEST_RUN`: `{maps, packet in} -> {verdict, packet out, counter}`.
+
+mod nat;
