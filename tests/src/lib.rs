@@ -1,3 +1,4 @@
-//! Shared parts of the tests: packets and fixtures, namespaces and servers.
+//! Shared parts of the tests: the kernel floor, packets and fixtures, namespaces and servers.
 
+pub mod floor;
 pub mod packet;
