@@ -43,11 +43,11 @@ pub trait Family: Sized {
     fn is_unicast(addr: &Self::Addr) -> bool;
     /// As service and local keys hold it.
     fn wide(addr: &Self::Addr) -> Addr6;
-    fn narrow(addr: &Addr6) -> Self::Addr;
+    fn narrow(addr: &Addr6) -> &Self::Addr;
     /// Number of source addresses.
     fn pool_len(settings: &Settings) -> u32;
     /// A source address.
-    fn pool(settings: &Settings, index: u32) -> Self::Addr;
+    fn pool(settings: &Settings, index: u32) -> &Self::Addr;
     /// What replacing one address by another adds to a checksum.
     fn delta(old: &Self::Addr, new: &Self::Addr) -> u64;
     /// Writes addresses, decrements the TTL, updates the header's checksum.
@@ -135,8 +135,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn narrow(addr: &Addr6) -> Addr4 {
-        addr[0]
+    fn narrow(addr: &Addr6) -> &Addr4 {
+        &addr[0]
     }
 
     #[inline(always)]
@@ -145,8 +145,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn pool(settings: &Settings, index: u32) -> Addr4 {
-        settings.pool4[index as usize & 7]
+    fn pool(settings: &Settings, index: u32) -> &Addr4 {
+        &settings.pool4[index as usize & 7]
     }
 
     #[inline(always)]
@@ -244,8 +244,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn narrow(addr: &Addr6) -> Addr6 {
-        *addr
+    fn narrow(addr: &Addr6) -> &Addr6 {
+        addr
     }
 
     #[inline(always)]
@@ -254,8 +254,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn pool(settings: &Settings, index: u32) -> Addr6 {
-        settings.pool6[index as usize & 7]
+    fn pool(settings: &Settings, index: u32) -> &Addr6 {
+        &settings.pool6[index as usize & 7]
     }
 
     #[inline(always)]

@@ -25,6 +25,7 @@ mod frame;
 mod half_open;
 mod link;
 mod maps;
+mod mem;
 mod miss;
 mod open;
 mod promote;

@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::frame::{Frame, Window};
 use crate::half_open::{self, Owned};
 use crate::maps::{CURSORS, DESCRIPTORS, MEMBERS, PORT_CURSORS, SETTINGS, SLOTS};
+use crate::mem::copy;
 use crate::promote::NEW_ONLY;
 use crate::step::{Next, Step, Work};
 use crate::{count, expire, forward};
@@ -55,8 +56,11 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     let now = unsafe { bpf_jiffies64() };
     let reverse = &mut next.reverse;
     reverse.last_seen = (now >> (settings.coarse_shift & 63)) as u32;
-    reverse.src = key.dst;
-    reverse.dst = key.src;
+    // SAFETY: different places.
+    unsafe {
+        copy(&mut reverse.src, &key.dst);
+        copy(&mut reverse.dst, &key.src);
+    }
     reverse.ports = key.ports.rotate_left(16);
     reverse.counter = TrafficSlot::reverse(id);
     reverse.state = State::OPENING.0;
@@ -67,10 +71,12 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     reverse.direction = Direction::Reverse as u32;
     reverse.hop = back;
     reverse.answered = 0;
-    reverse.reserved = [0; 5];
     let source = by_hash(hash.tag(), sources) & (MAX_POOL as u32 - 1);
-    next.reverse_key.src = F::narrow(&member.addr);
-    next.reverse_key.dst = F::pool(settings, source);
+    // SAFETY: different places.
+    unsafe {
+        copy(&mut next.reverse_key.src, F::narrow(&member.addr));
+        copy(&mut next.reverse_key.dst, F::pool(settings, source));
+    }
     next.reverse_key.proto = key.proto;
     if !claim::<F>(settings, id * MAX_POOL as u32 + source, member.port, key, next, now) {
         count::member(id, |stats| stats.ports_exhausted += 1);
@@ -85,12 +91,12 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     let reverse_key = &next.reverse_key;
     // SAFETY: the slot is ours.
     unsafe {
-        (*owned.slot).key = *key;
+        copy(&raw mut (*owned.slot).key, key);
         let forward = owned.flow();
-        *forward = next.reverse;
+        copy(forward, &next.reverse);
         (*forward).tag = hash.tag();
-        (*forward).src = reverse_key.dst;
-        (*forward).dst = reverse_key.src;
+        copy(&raw mut (*forward).src, &reverse_key.dst);
+        copy(&raw mut (*forward).dst, &reverse_key.src);
         (*forward).ports = reverse_key.ports.rotate_left(16);
         ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(key, &reverse_key.reversed());
         (*forward).counter = TrafficSlot::forward(id);

@@ -11,6 +11,7 @@ use lb_common::hash::FlowHash;
 
 use crate::family::Family;
 use crate::frame::{Frame, Layout};
+use crate::mem::copy;
 use crate::{forward, miss, open};
 
 /// What to do next: a verdict (an XDP action, below 8), or one of these.
@@ -78,7 +79,7 @@ pub fn leave<F: Family>(frame: &Frame<F::Addr>, step: u32) -> u32 {
     let Some(work) = F::work().get_ptr_mut(0) else { return aya_ebpf::bindings::xdp_action::XDP_ABORTED };
     // SAFETY: this CPU's.
     let found = unsafe { &mut (*work).found };
-    found.key = *frame.key;
+    unsafe { copy(&mut found.key, frame.key) };
     found.hash = frame.hash;
     found.at = frame.at;
     step
