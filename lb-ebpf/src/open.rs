@@ -29,7 +29,8 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     };
     // SAFETY: this CPU's.
     let Work { found, next } = unsafe { &mut *work };
-    let Frame { key, hash, at } = found.frame();
+    let Frame { key, at } = found.frame();
+    let hash = next.hash;
     let service = next.service.id;
     let id = select(service, hash);
     if id == NO_MEMBER {
@@ -71,7 +72,7 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     reverse.direction = Direction::Reverse as u32;
     reverse.hop = back;
     reverse.answered = 0;
-    let source = by_hash(hash.tag(), sources) & (MAX_POOL as u32 - 1);
+    let source = by_hash(hash.bucket(), sources) & (MAX_POOL as u32 - 1);
     // SAFETY: different places.
     unsafe {
         copy(&mut next.reverse_key.src, F::narrow(&member.addr));
@@ -94,7 +95,7 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
         copy(&raw mut (*owned.slot).key, key);
         let forward = owned.flow();
         copy(forward, &next.reverse);
-        (*forward).tag = hash.tag();
+        (*forward).tag = F::tag(key);
         copy(&raw mut (*forward).src, &reverse_key.dst);
         copy(&raw mut (*forward).dst, &reverse_key.src);
         (*forward).ports = reverse_key.ports.rotate_left(16);
@@ -117,7 +118,7 @@ pub fn send<F: Family>(ctx: &XdpContext) -> u32 {
     // SAFETY: this CPU's.
     let Work { found, next } = unsafe { &mut *work };
     let frame = found.frame();
-    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
+    let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
         return count::drop(Reason::DropInternal);
     };
     let owned = Owned { slot: half_open::slot_at(bucket, next.way as usize), way: next.way, owner: next.owner };
@@ -179,7 +180,7 @@ fn claim<F: Family>(
         let Some(offset) = step.checked_rem(settings.port_count) else { return false };
         let source = (settings.port_min + offset) as u16;
         key.ports = port & 0xffff | u32::from(source.to_be()) << 16;
-        flow.tag = F::hash(key, settings.seed).tag();
+        flow.tag = F::tag(key);
         (flow.l3_delta, flow.l4_delta) = deltas::<F>(key, &forward_key.reversed());
         if F::flows().insert(&*key, &*flow, NEW_ONLY).is_ok() {
             return true;

@@ -41,7 +41,6 @@ pub struct Work<A> {
 #[repr(C)]
 pub struct Found<A> {
     key: FlowKey<A>,
-    hash: FlowHash,
     at: Layout,
 }
 
@@ -49,13 +48,15 @@ impl<A> Found<A> {
     /// The frame.
     #[inline(always)]
     pub fn frame(&self) -> Frame<'_, A> {
-        Frame { key: &self.key, hash: self.hash, at: self.at.bounded() }
+        Frame { key: &self.key, at: self.at.bounded() }
     }
 }
 
 /// What later steps found.
 #[repr(C)]
 pub struct Next<A> {
+    /// The key's hash. From `MISS` on.
+    pub hash: FlowHash,
     /// From `MISS` on.
     pub service: ServiceInfo,
     /// TCP sequence number. For `OPEN`.
@@ -80,7 +81,6 @@ pub fn leave<F: Family>(frame: &Frame<F::Addr>, step: u32) -> u32 {
     // SAFETY: this CPU's.
     let found = unsafe { &mut (*work).found };
     unsafe { copy(&mut found.key, frame.key) };
-    found.hash = frame.hash;
     found.at = frame.at;
     step
 }
