@@ -1,0 +1,110 @@
+//! What the host must offer before the daemon touches anything: privileges, a kernel new enough, interfaces that exist.
+
+use super::error::{Mend, error, system};
+use crate::config::model::Config;
+use crate::control::daemon::{ControlError, ErrorCode};
+
+/// The oldest kernel that the program loads on (Ubuntu 22.04's).
+const KERNEL_FLOOR: (u32, u32) = (5, 15);
+
+/// Capabilities that the daemon needs: number in `linux/capability.h`, name, what for.
+const NEEDED: [(u32, &str, &str); 4] = [
+    (12, "CAP_NET_ADMIN", "to attach the program and to manage addresses"),
+    (13, "CAP_NET_RAW", "to announce addresses"),
+    (38, "CAP_PERFMON", "to have the program verified as it is written"),
+    (39, "CAP_BPF", "to load the program and its maps"),
+];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Whether this process may do what a daemon does.
+pub fn check_privileges() -> Result<(), ControlError> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|e| system(format!("cannot read /proc/self/status: {e}")).mend("mount /proc"))?;
+    let missing = missing_capabilities(&status);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lacks: Vec<String> = missing.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+    Err(error(ErrorCode::Permission, format!("this process lacks {}", lacks.join(", ")))
+        .mend("run it as root, or give the systemd unit these as AmbientCapabilities"))
+}
+
+fn missing_capabilities(status: &str) -> Vec<(&'static str, &'static str)> {
+    let effective = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    let has = |cap: u32| effective & 1 << cap != 0;
+    // CAP_SYS_ADMIN implies the two that were split from it in 5.8.
+    let implied = |cap: u32| matches!(cap, 38 | 39) && has(CAP_SYS_ADMIN);
+    NEEDED.iter().filter(|(cap, ..)| !has(*cap) && !implied(*cap)).map(|&(_, name, what)| (name, what)).collect()
+}
+
+/// Whether the kernel is new enough.
+pub fn check_kernel() -> Result<(), ControlError> {
+    let uname = nix::sys::utsname::uname().map_err(|e| system(format!("cannot ask for the kernel's version: {e}")))?;
+    let release = uname.release().to_string_lossy();
+    match kernel_version(&release) {
+        Some(version) if version < KERNEL_FLOOR => {
+            let (major, minor) = KERNEL_FLOOR;
+            Err(system(format!("the kernel is {release}; rollcall needs {major}.{minor} or newer"))
+                .mend("boot a newer kernel; on Ubuntu 20.04 the HWE kernel is one"))
+        }
+        // A release that does not begin with numbers is some vendor's: let the load decide.
+        _ => Ok(()),
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Whether the interfaces of `config` are there; if it has no services, none is needed.
+pub fn check_interfaces(config: &Config) -> Result<(), ControlError> {
+    if config.services.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<&str> = config
+        .edge
+        .interfaces
+        .iter()
+        .map(String::as_str)
+        .filter(|i| nix::net::if_::if_nametoindex(*i).is_err())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let there: Vec<String> = nix::net::if_::if_nameindex()
+        .map(|list| list.iter().map(|i| i.name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    Err(system(format!("there is no interface {}; the host has {}", missing.join(", "), there.join(", ")))
+        .mend("create it, or correct edge.interfaces"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(hex: &str) -> Vec<&'static str> {
+        let status = format!("Name:\trollcall\nCapPrm:\tffff\nCapEff:\t{hex}\n");
+        missing_capabilities(&status).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn capabilities_missing_are_named() {
+        assert_eq!(missing("0000000000000000"), ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON", "CAP_BPF"]);
+        assert_eq!(missing("000001ffffffffff"), [""; 0]);
+        assert_eq!(missing(&format!("{:x}", 1u64 << 12 | 1 << 13 | 1 << 21)), [""; 0]);
+        assert_eq!(missing(&format!("{:x}", 1u64 << 12 | 1 << 13 | 1 << 39)), ["CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn kernel_release_is_read_by_its_numbers() {
+        assert_eq!(kernel_version("5.15.0-91-generic"), Some((5, 15)));
+        assert_eq!(kernel_version("6.1-rc3"), Some((6, 1)));
+        assert!(kernel_version("5.4.0").unwrap() < KERNEL_FLOOR && kernel_version("10.0.1").unwrap() > KERNEL_FLOOR);
+        assert_eq!(kernel_version("custom"), None);
+    }
+}
