@@ -4,30 +4,13 @@ use std::fmt::Display;
 
 use crate::control::daemon::{ControlError, ErrorCode};
 
-/// What, where, why; add what to do with [`Mend::mend`].
-pub fn error(code: ErrorCode, message: impl Display) -> ControlError {
-    ControlError { code, message: message.to_string(), hint: None }
-}
-
-/// The kernel or the system refused.
+/// The kernel or the system refused: what, where, why.
 pub fn system(message: impl Display) -> ControlError {
-    error(ErrorCode::System, message)
+    ControlError::new(ErrorCode::System, message.to_string())
 }
 
 /// The daemon is stopping.
 pub fn stopping() -> ControlError {
-    error(ErrorCode::Unavailable, "the daemon is stopping").mend("start it again, then repeat the request")
-}
-
-/// Adds what to do.
-pub trait Mend {
-    /// The same error with `hint`.
-    fn mend(self, hint: impl Display) -> Self;
-}
-
-impl Mend for ControlError {
-    fn mend(mut self, hint: impl Display) -> Self {
-        self.hint = Some(hint.to_string());
-        self
-    }
+    ControlError::new(ErrorCode::Unavailable, "the daemon is stopping")
+        .with_hint("start it again, then repeat the request")
 }

@@ -5,18 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::crash;
+use crate::config;
 
-/// SHA-256 in lower-case hex.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
 
 /// Digest of the file as it is now; `None` if it cannot be read.
 pub fn digest(path: &Path) -> Option<String> {
-    fs::read(path).ok().map(|bytes| sha256(&bytes))
+    fs::read_to_string(path).ok().map(|text| config::sha256(&text))
 }
 
 /// Replaces the file's content: readers, and a crash at any point, see the old text or the new one. Mode and owner stay;
@@ -91,8 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_is_that_of_sha256sum() {
-        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    fn digest_of_a_missing_file_is_none() {
         assert_eq!(digest(Path::new("/nonexistent/rollcall.toml")), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the host must offer before the daemon touches anything: privileges, a kernel new enough, interfaces that exist.
 
-use super::error::{Mend, error, system};
+use super::error::system;
 use crate::config::model::Config;
 use crate::control::daemon::{ControlError, ErrorCode};
 
@@ -19,14 +19,14 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Whether this process may do what a daemon does.
 pub fn check_privileges() -> Result<(), ControlError> {
     let status = std::fs::read_to_string("/proc/self/status")
-        .map_err(|e| system(format!("cannot read /proc/self/status: {e}")).mend("mount /proc"))?;
+        .map_err(|e| system(format!("cannot read /proc/self/status: {e}")).with_hint("mount /proc"))?;
     let missing = missing_capabilities(&status);
     if missing.is_empty() {
         return Ok(());
     }
     let lacks: Vec<String> = missing.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-    Err(error(ErrorCode::Permission, format!("this process lacks {}", lacks.join(", ")))
-        .mend("run it as root, or give the systemd unit these as AmbientCapabilities"))
+    Err(ControlError::new(ErrorCode::Permission, format!("this process lacks {}", lacks.join(", ")))
+        .with_hint("run it as root, or give the systemd unit these as AmbientCapabilities"))
 }
 
 fn missing_capabilities(status: &str) -> Vec<(&'static str, &'static str)> {
@@ -49,7 +49,7 @@ pub fn check_kernel() -> Result<(), ControlError> {
         Some(version) if version < KERNEL_FLOOR => {
             let (major, minor) = KERNEL_FLOOR;
             Err(system(format!("the kernel is {release}; rollcall needs {major}.{minor} or newer"))
-                .mend("boot a newer kernel; on Ubuntu 20.04 the HWE kernel is one"))
+                .with_hint("boot a newer kernel; on Ubuntu 20.04 the HWE kernel is one"))
         }
         // A release that does not begin with numbers is some vendor's: let the load decide.
         _ => Ok(()),
@@ -80,7 +80,7 @@ pub fn check_interfaces(config: &Config) -> Result<(), ControlError> {
         .map(|list| list.iter().map(|i| i.name().to_string_lossy().into_owned()).collect())
         .unwrap_or_default();
     Err(system(format!("there is no interface {}; the host has {}", missing.join(", "), there.join(", ")))
-        .mend("create it, or correct edge.interfaces"))
+        .with_hint("create it, or correct edge.interfaces"))
 }
 
 #[cfg(test)]

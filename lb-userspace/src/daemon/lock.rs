@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::error::{Mend, error, system};
+use super::error::system;
 use crate::control::daemon::{ControlError, ErrorCode};
 
 /// The lock, held as long as this lives.
@@ -53,8 +53,8 @@ fn second(file: &mut File, state_dir: &Path) -> ControlError {
         "" => String::new(),
         pid => format!(" (pid {pid})"),
     };
-    error(ErrorCode::Conflict, format!("another rollcall daemon{who} runs with the state in {}", state_dir.display()))
-        .mend("stop it first, or use `rollcall reload` if you want it to read its configuration again")
+    ControlError::new(ErrorCode::Conflict, format!("another rollcall daemon{who} runs with the state in {}", state_dir.display()))
+        .with_hint("stop it first, or use `rollcall reload` if you want it to read its configuration again")
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{Mend, system};
+use super::error::system;
 use super::{crash, file};
+use crate::config;
 use crate::control::daemon::{Actor, ControlError};
 use crate::core::api::Time;
 use crate::io::state::{Intent, NewRevision, OwnAddress, Revision, State, StateError};
@@ -85,7 +86,7 @@ impl Journal {
             .begin(&Intent {
                 path: self.path.clone(),
                 old_sha256: old_sha256.to_owned(),
-                new_sha256: file::sha256(change.text.as_bytes()),
+                new_sha256: config::sha256(&change.text),
                 text: change.text.clone(),
                 by: change.by.clone(),
                 cause: change.cause.clone(),
@@ -96,10 +97,17 @@ impl Journal {
             // If the journal fails now too, recovery finds the old file and drops the intent.
             let _ = self.state.drop_intent();
             return Err(system(format!("cannot replace {}: {e}", self.path.display()))
-                .mend("look at the file system's space, and the directory's mode and attributes"));
+                .with_hint("look at the file system's space, and the directory's mode and attributes"));
         }
         crash::point("after_rename");
         Ok(())
+    }
+
+    /// Takes [`Journal::write`] back, where step 3 failed: the file is again what it was.
+    pub fn revert(&mut self, old_text: &str) -> Result<(), ControlError> {
+        file::replace(&self.path, old_text)
+            .map_err(|e| system(format!("cannot put the old text back into {}: {e}", self.path.display())))?;
+        self.state.drop_intent().map_err(unusable)
     }
 
     /// Step 4, and the whole of a reload's record: the text runs. Returns the revision's number.
@@ -107,7 +115,7 @@ impl Journal {
         crash::point("after_apply");
         let new = NewRevision {
             path: self.path.clone(),
-            sha256: file::sha256(change.text.as_bytes()),
+            sha256: config::sha256(&change.text),
             text: change.text.clone(),
             applied_wall_ms: now.wall_ms,
             by: change.by.clone(),
@@ -140,7 +148,7 @@ pub fn unusable(e: StateError) -> ControlError {
         StateError::Newer { .. } => "run the newer version, or move state.db away to start without a history",
         StateError::Sqlite { .. } => "look at the disk's space and health, and at the file's mode",
     };
-    system(format!("the state database cannot be used: {e}")).mend(mend)
+    system(format!("the state database cannot be used: {e}")).with_hint(mend)
 }
 
 #[cfg(test)]
@@ -174,7 +182,7 @@ mod tests {
     fn child_edits_once() {
         let dir = PathBuf::from(std::env::var_os(DIR).expect("set by the parent"));
         let mut journal = journal(&dir);
-        journal.write(&file::sha256(OLD.as_bytes()), &change(NEW)).unwrap();
+        journal.write(&config::sha256(OLD), &change(NEW)).unwrap();
         journal.commit(&change(NEW), now()).unwrap();
     }
 
@@ -221,7 +229,7 @@ mod tests {
         let mut journal = journal(dir.path());
         std::fs::write(journal.path(), OLD).unwrap();
         journal.commit(&change(OLD), now()).unwrap();
-        journal.write(&file::sha256(OLD.as_bytes()), &change(NEW)).unwrap();
+        journal.write(&config::sha256(OLD), &change(NEW)).unwrap();
         std::fs::write(journal.path(), found).unwrap();
 
         assert_eq!(journal.recover(now()).unwrap(), recovery);
@@ -233,7 +241,7 @@ mod tests {
     fn write_to_a_missing_file_fails_and_leaves_no_intent() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = journal(dir.path());
-        let refused = journal.write(&file::sha256(OLD.as_bytes()), &change(NEW)).unwrap_err();
+        let refused = journal.write(&config::sha256(OLD), &change(NEW)).unwrap_err();
         assert!(refused.message.contains("rollcall.toml"), "{}", refused.message);
         assert_eq!(journal.recover(now()).unwrap(), Recovery::Clean);
     }
