@@ -247,7 +247,8 @@ impl Actor {
         match &result {
             Ok(()) => self.picture.clear(Topic::Apply),
             Err(why) => {
-                self.picture.warn(Topic::Apply, format!("the kernel refused a change of the maps, which is retried: {why}"));
+                self.picture
+                    .warn(Topic::Apply, format!("the kernel refused a change of the maps, which is retried: {why}"));
                 self.blind = true;
             }
         }
@@ -267,7 +268,9 @@ impl Actor {
                 let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true };
                 self.core.handle(maps, clock::now());
             }
-            Err(e) => self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}")),
+            Err(e) => {
+                self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}"))
+            }
         }
     }
 

@@ -89,7 +89,8 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {
-    ControlError::new(ErrorCode::Config, e.to_string()).with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
+    ControlError::new(ErrorCode::Config, e.to_string())
+        .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
 }
 
 /// `control.state_dir` of a file that does not parse as a whole.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use super::crash;
 use crate::config;
 
-
 /// Digest of the file as it is now; `None` if it cannot be read.
 pub fn digest(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| config::sha256(&text))

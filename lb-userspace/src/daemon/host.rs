@@ -1,11 +1,9 @@
-//! What the host must offer before the daemon touches anything: privileges, a kernel new enough, interfaces that exist.
+//! What the host must offer before the daemon touches anything: privileges, and interfaces that
+//! exist. Whether the kernel is new enough is the data plane's to say.
 
 use super::error::system;
 use crate::config::model::Config;
 use crate::control::daemon::{ControlError, ErrorCode};
-
-/// The oldest kernel that the program loads on (Ubuntu 22.04's).
-const KERNEL_FLOOR: (u32, u32) = (5, 15);
 
 /// Capabilities that the daemon needs: number in `linux/capability.h`, name, what for.
 const NEEDED: [(u32, &str, &str); 4] = [
@@ -39,26 +37,6 @@ fn missing_capabilities(status: &str) -> Vec<(&'static str, &'static str)> {
     // CAP_SYS_ADMIN implies the two that were split from it in 5.8.
     let implied = |cap: u32| matches!(cap, 38 | 39) && has(CAP_SYS_ADMIN);
     NEEDED.iter().filter(|(cap, ..)| !has(*cap) && !implied(*cap)).map(|&(_, name, what)| (name, what)).collect()
-}
-
-/// Whether the kernel is new enough.
-pub fn check_kernel() -> Result<(), ControlError> {
-    let uname = nix::sys::utsname::uname().map_err(|e| system(format!("cannot ask for the kernel's version: {e}")))?;
-    let release = uname.release().to_string_lossy();
-    match kernel_version(&release) {
-        Some(version) if version < KERNEL_FLOOR => {
-            let (major, minor) = KERNEL_FLOOR;
-            Err(system(format!("the kernel is {release}; rollcall needs {major}.{minor} or newer"))
-                .with_hint("boot a newer kernel; on Ubuntu 20.04 the HWE kernel is one"))
-        }
-        // A release that does not begin with numbers is some vendor's: let the load decide.
-        _ => Ok(()),
-    }
-}
-
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Whether the interfaces of `config` are there; if it has no services, none is needed.
@@ -98,13 +76,5 @@ mod tests {
         assert_eq!(missing("000001ffffffffff"), [""; 0]);
         assert_eq!(missing(&format!("{:x}", 1u64 << 12 | 1 << 13 | 1 << 21)), [""; 0]);
         assert_eq!(missing(&format!("{:x}", 1u64 << 12 | 1 << 13 | 1 << 39)), ["CAP_PERFMON"]);
-    }
-
-    #[test]
-    fn kernel_release_is_read_by_its_numbers() {
-        assert_eq!(kernel_version("5.15.0-91-generic"), Some((5, 15)));
-        assert_eq!(kernel_version("6.1-rc3"), Some((6, 1)));
-        assert!(kernel_version("5.4.0").unwrap() < KERNEL_FLOOR && kernel_version("10.0.1").unwrap() > KERNEL_FLOOR);
-        assert_eq!(kernel_version("custom"), None);
     }
 }

@@ -53,8 +53,11 @@ fn second(file: &mut File, state_dir: &Path) -> ControlError {
         "" => String::new(),
         pid => format!(" (pid {pid})"),
     };
-    ControlError::new(ErrorCode::Conflict, format!("another rollcall daemon{who} runs with the state in {}", state_dir.display()))
-        .with_hint("stop it first, or use `rollcall reload` if you want it to read its configuration again")
+    ControlError::new(
+        ErrorCode::Conflict,
+        format!("another rollcall daemon{who} runs with the state in {}", state_dir.display()),
+    )
+    .with_hint("stop it first, or use `rollcall reload` if you want it to read its configuration again")
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ pub struct RunOptions {
 pub async fn run(options: RunOptions) -> Result<(), ControlError> {
     let signals = Signals::install()?;
     host::check_privileges()?;
-    let path = std::path::absolute(&options.config)
-        .map_err(|e| system(format!("{}: {e}", options.config.display())))?;
+    let path =
+        std::path::absolute(&options.config).map_err(|e| system(format!("{}: {e}", options.config.display())))?;
     let boot = boot::boot(&path)?;
     let config = boot.running.config.clone();
     host::check_interfaces(&config)?;
@@ -90,8 +90,7 @@ async fn serve(
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
     let meta = plane.meta();
     let started = clock::now();
-    let mut picture =
-        Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000);
+    let mut picture = Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000);
     if let Some(why) = bad_file {
         picture.warn(Topic::BadFile, why);
         picture.file_differs = true;

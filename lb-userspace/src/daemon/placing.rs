@@ -87,8 +87,7 @@ impl Actor {
         let call = self.core.roll_call(clock::now());
         let mut members = call.services.iter().flat_map(|s| &s.members);
         let unverified = |kind| kind == ReasonKind::Unverified;
-        call.settled
-            && members.all(|m| m.health != Health::Unknown || m.reasons.iter().any(|r| unverified(r.kind)))
+        call.settled && members.all(|m| m.health != Health::Unknown || m.reasons.iter().any(|r| unverified(r.kind)))
     }
 
     /// Follows a change of the configuration's interfaces, mode and addresses.

@@ -138,9 +138,8 @@ impl Actor {
     async fn take_down(&mut self) -> Result<(), ControlError> {
         self.release_addresses().await;
         let pin_dir = self.running.config.control.pin_dir.clone();
-        block_in_place(|| DataPlane::remove(&pin_dir)).map_err(|e| {
-            system(format!("the data plane is not wholly down: {e}")).with_hint("repeat `rollcall down`")
-        })
+        block_in_place(|| DataPlane::remove(&pin_dir))
+            .map_err(|e| system(format!("the data plane is not wholly down: {e}")).with_hint("repeat `rollcall down`"))
     }
 }
 
