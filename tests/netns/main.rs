@@ -1,0 +1,3 @@
+//! Real traffic through the real daemon, in network namespaces.
+
+mod harness;
