@@ -31,8 +31,6 @@ use crate::io::net::NetEvent;
 
 /// How often a view is published without a request, at most.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
-/// The longest wait between two attempts to write what the kernel refused.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How often to look whether the core has settled, where someone waits for it.
 const SETTLE_STEP: Duration = Duration::from_millis(20);
 
@@ -137,7 +135,7 @@ impl Actor {
                 Some(p) = inbox.probed.recv() => {
                     self.input(Input::Probe { member: p.member, id: p.id, result: p.result, took: p.took })
                 }
-                Some(report) = inbox.reports.recv() => self.report(report),
+                Some(report) = inbox.reports.recv() => self.report(report).await,
                 _ = second.tick() => self.every_second(),
                 () = sleep_until(wake) => self.input(Input::Tick),
             };
@@ -209,7 +207,7 @@ impl Actor {
             }
             NetEvent::LinkBack(name) => {
                 tracing::info!("interface {name} is back");
-                self.replace_program().await;
+                self.place_again().await;
                 Flow::Run
             }
         }

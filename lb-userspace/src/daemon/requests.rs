@@ -103,6 +103,8 @@ impl Actor {
         }
         host::check_interfaces(&new)?;
         let mut changes = config::diff::describe(&old.config, &new);
+        let later = config::diff::needs_restart(&old.config, &new);
+        changes.extend(later.into_iter().map(|key| format!("{key}: takes effect when the daemon starts again")));
         if target == Target::FileAndRunning {
             block_in_place(|| self.journal.write(&old.sha256, &change))?;
         }

@@ -33,7 +33,7 @@ const PER_RUN: u64 = 8;
 /// What work beside the actor came to.
 pub enum Report {
     /// The maps as they were read, and the number of writes when the reading began.
-    Verified { writes: u64, state: Result<KernelState, String> },
+    Verified { writes: u64, state: Result<Box<KernelState>, String> },
     /// A collection.
     Collected(Result<(), String>),
     /// Counters of leaving members were read: these have no flow.
@@ -125,12 +125,12 @@ impl Actor {
         self.upkeep.verifying = true;
         let writes = self.writes;
         self.upkeep.beside(move |plane| {
-            Some(Report::Verified { writes, state: plane.read_state().map_err(|e| e.to_string()) })
+            Some(Report::Verified { writes, state: plane.read_state().map(Box::new).map_err(|e| e.to_string()) })
         });
     }
 
     /// Compares what the kernel holds with what was decided, and repairs.
-    async fn verified(&mut self, writes: u64, state: Result<KernelState, String>) {
+    async fn verified(&mut self, writes: u64, state: Result<Box<KernelState>, String>) {
         let state = match state {
             Ok(state) => state,
             Err(why) => {
@@ -148,7 +148,7 @@ impl Actor {
                     Topic::Drift,
                     format!("something else changed the maps: {differences} operations were needed to repair them"),
                 );
-                self.input(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true });
+                self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
             }
         }
         self.verify_program().await;
