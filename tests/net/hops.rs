@@ -1,5 +1,7 @@
 //! Next hops and links follow the kernel.
 
+use std::time::Duration;
+
 use lb_common::abi::{Hop, MAX_LINKS};
 use rollcall::io::net::NetEvent;
 
@@ -31,6 +33,8 @@ fn neighbour_on_link_is_resolved_in_both_families() {
 #[test]
 fn peer_with_a_new_mac_is_followed_without_traffic() {
     let pair = Pair::new();
+    // The kernel itself would take ten minutes to doubt what it knows.
+    pair.edge.sh("for f in ipv4 ipv6; do echo 600000 > /proc/sys/net/$f/neigh/eth0/base_reachable_time_ms; done");
     pair.edge.block_on(async {
         let mut watch = Watch::start(&["eth0"]);
         watch.handle.resolve(ips(&["10.0.0.2", "fd00:0::2"]));
@@ -208,6 +212,31 @@ fn mac_change_of_an_own_interface_changes_links_and_hops() {
         let new = Hop::new(Pair::mac(0, 0x55), [0; 6], 0).dst;
         assert_eq!(watch.next().await, NetEvent::Links([new, 0, 0, 0]));
         assert_eq!(watch.hop("10.0.0.2").await.unwrap().src_mac(), Pair::mac(0, 0x55));
+    });
+}
+
+#[test]
+fn flood_of_notifications_that_overflows_loses_no_change() {
+    let pair = Pair::new();
+    let files = tempfile::tempdir().unwrap();
+    let batch = files.path().join("batch");
+    let lines = (0..4000).map(|i| {
+        format!("neigh replace 10.0.1.{} lladdr 02:00:00:00:01:{:02x} dev eth1 nud stale\n", 3 + i % 200, i % 7)
+    });
+    std::fs::write(&batch, lines.collect::<String>()).unwrap();
+    // The end of duplicate address detection is a notification, too: it must not come to the watcher's help later.
+    pair.edge.sh("while ip -6 addr show tentative | grep -q inet6; do :; done");
+    pair.edge.block_on(async {
+        let mut watch = Watch::start(&["eth0", "eth1"]);
+        watch.handle.resolve(ips(&["192.0.2.9"]));
+        assert_eq!(watch.hop("192.0.2.9").await, Err("no route to 192.0.2.9".into()));
+        // This holds the only thread, so that nobody reads: far more than the socket's buffer.
+        pair.edge.sh(&format!("ip -batch {}; ip route add blackhole 192.0.2.0/24", batch.display()));
+        let full_check = Duration::from_secs(5);
+        let answer = tokio::time::timeout(full_check / 2, watch.hop("192.0.2.9")).await;
+        let expected = Err("the route to 192.0.2.9 is of type blackhole".into());
+        assert_eq!(answer.expect("an answer before the periodic check"), expected);
+        watch.stop().await;
     });
 }
 

@@ -1,6 +1,6 @@
 //! Facts for `doctor` are the kernel's.
 
-use rollcall::io::net::inspect;
+use rollcall::io::net::inspect::{self, XdpMode, XdpProgram};
 
 use crate::ns::{Namespace, Pair};
 
@@ -27,6 +27,34 @@ fn interface_facts_are_those_of_ip_and_ethtool() {
         }
         let error = inspect::interface("nope0").await.unwrap_err();
         assert!(error.to_string().contains("nope0"), "{error}");
+    });
+}
+
+#[test]
+fn xdp_programs_are_reported_with_id_and_mode() {
+    let files = tempfile::tempdir().unwrap();
+    let pass = ".section xdp,\"ax\",@progbits
+        .globl pass
+        .type pass,@function
+        pass: r0 = 2
+        exit
+        .size pass, .-pass
+        ";
+    std::fs::write(files.path().join("pass.s"), pass).unwrap();
+    let pair = Pair::new();
+    pair.edge.sh(&format!(
+        "cd {}
+         llvm-mc -triple bpf -filetype=obj -o pass.o pass.s
+         ip link set dev eth0 xdpgeneric obj pass.o sec xdp
+         ip link set dev eth1 xdpdrv obj pass.o sec xdp",
+        files.path().display()
+    ));
+    pair.edge.block_on(async {
+        for (name, mode) in [("eth0", XdpMode::Generic), ("eth1", XdpMode::Native)] {
+            let shown = pair.edge.sh(&format!("ip -d link show {name}"));
+            let id = shown.split(" prog/xdp id ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(inspect::interface(name).await.unwrap().xdp, [XdpProgram { id, mode }]);
+        }
     });
 }
 

@@ -115,7 +115,7 @@ fn random_service(rng: &mut StdRng, n: u8) -> Service {
     service.algorithm = if rng.random() { Algorithm::Maglev } else { Algorithm::RoundRobin };
     service.table_size = if rng.random() { 251 } else { 1009 };
     let mut fresh = probe(rng.random_range(1..=3), rng.random_range(1..=4));
-    fresh.interval = Duration::from_millis(rng.random_range(500..5000));
+    fresh.interval = Duration::from_millis(rng.random_range(1000..8000));
     fresh.timeout = fresh.interval.mul_f64(rng.random_range(0.1..=1.0));
     service.probe = (rng.random_range(0..6) > 0).then_some(fresh);
     let weight = |rng: &mut StdRng| if rng.random_range(0..3) == 0 { rng.random_range(1..=400) } else { 1 };

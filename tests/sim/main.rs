@@ -10,8 +10,9 @@ mod scenarios;
 mod world;
 
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rand::Rng;
@@ -29,12 +30,21 @@ fn random_stories_every_invariant_holds_after_every_step() {
         Some(seed) => seed..seed + 1,
         None => 0..number("ROLLCALL_SIM_SEEDS").unwrap_or(256),
     };
-    for seed in seeds {
+    let next = AtomicU64::new(seeds.start);
+    let tell = |seed| {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| story(seed))) {
+            // The other threads stop after their story.
+            next.store(seeds.end, Relaxed);
             eprintln!("story {seed} failed; replay it with ROLLCALL_SIM_SEED={seed}");
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
-    }
+    };
+    let work = || std::iter::repeat_with(|| next.fetch_add(1, Relaxed)).take_while(|s| *s < seeds.end).for_each(tell);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(work);
+        }
+    });
 }
 
 /// Some minutes of reloads, restarts, failures and recoveries; then all faults end, and all must be well again.
@@ -43,7 +53,7 @@ fn story(seed: u64) {
     world.faults = Faults { apply: 10, lost: 2, late: 3 };
     let first = Arc::new(configs::random(&mut world.rng));
     world.start(first, false);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let pause = Duration::from_millis(world.rng.random_range(0..4000));
         world.run(pause);
         happen(&mut world);
@@ -54,7 +64,7 @@ fn story(seed: u64) {
         world.set_hop(ip, true);
     }
     // A paused retry, then interval and slack times rise, for the slowest member.
-    world.run(Duration::from_secs(90));
+    world.run(Duration::from_secs(60));
     world.kernel.close_flows(|_| true);
     world.report_drained();
     world.run(Duration::from_secs(5));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::Config;
+use rollcall::config::model::{Config, Listen};
 use rollcall::core::Core;
 use rollcall::core::api::{Event, EventKind, Input, MemberCall, Output, Time};
 use rollcall::core::reason::ReasonKind;
@@ -59,7 +59,7 @@ pub struct World {
     post: BinaryHeap<(Reverse<(u64, u64)>, usize)>,
     letters: BTreeMap<usize, Post>,
     sent: usize,
-    reasons: BTreeMap<(String, ReasonKind), Time>,
+    reasons: BTreeMap<(Listen, IpAddr, u16, ReasonKind), Time>,
 }
 
 impl World {
@@ -261,13 +261,16 @@ impl World {
         self.rng.random_range(0..100) < percent
     }
 
-    /// What holds after every step; the maps are compared after those that may have changed them or what is desired.
-    fn check(&mut self, maps: bool) {
+    /// What holds after every step; maps and reasons are compared after those that may have changed them.
+    fn check(&mut self, changed: bool) {
         if let Err(broken) = self.core.check_invariants() {
             panic!("{broken}\n{:#?}", self.core.roll_call(self.now));
         }
+        if !changed {
+            return;
+        }
         let call = self.core.roll_call(self.now);
-        if maps && call.settled {
+        if call.settled {
             assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
         }
         let mut reasons = BTreeMap::new();
@@ -275,7 +278,7 @@ impl World {
             for member in &service.members {
                 for reason in &member.reasons {
                     // By what it is, not by its name: a reload may rename it, or give the name to something else.
-                    let key = (format!("{:?} {} {}", service.listen, member.address, member.port), reason.kind);
+                    let key = (service.listen, member.address, member.port, reason.kind);
                     let before = self.reasons.get(&key).copied();
                     assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
                     reasons.insert(key, reason.since);

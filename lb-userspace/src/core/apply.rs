@@ -33,6 +33,9 @@ pub struct Kernel {
     target: KernelState,
     counts: BTreeMap<ServiceId, (Table, Counts)>,
     last_id: u64,
+    /// What was read back may be the work of a list that failed, or whose daemon died, before its own grace period:
+    /// packets may still use what looks free.
+    unsure: bool,
     failures: u32,
     not_before_ms: u64,
 }
@@ -46,6 +49,7 @@ impl Default for Kernel {
             target: KernelState::default(),
             counts: BTreeMap::new(),
             last_id: 0,
+            unsure: true,
             failures: 0,
             not_before_ms: 0,
         }
@@ -57,6 +61,7 @@ impl Kernel {
     pub fn read_back(&mut self, meta: Meta, state: KernelState) {
         self.meta = Some(meta);
         self.phase = Phase::Ready;
+        self.unsure = true;
         self.hold(state);
     }
 
@@ -67,8 +72,7 @@ impl Kernel {
         if ops.is_empty() {
             return None;
         }
-        if self.failures > 0 {
-            // The failed list may have replaced something without reaching its own grace period.
+        if self.unsure {
             ops.insert(0, MapOp::Grace);
         }
         self.last_id += 1;
@@ -85,6 +89,7 @@ impl Kernel {
         if result.is_ok() {
             self.phase = Phase::Ready;
             self.failures = 0;
+            self.unsure = false;
             self.hold(self.target.clone());
         } else {
             self.phase = Phase::Blind;

@@ -85,7 +85,7 @@ impl Core {
         self.announce = Some(format!("{} services, {} members", config.services.len(), self.members.len()));
         self.reconsider_all();
         self.follow_hops();
-        self.dirty = true;
+        (self.dirty, self.replan) = (true, true);
     }
 
     fn new_member(

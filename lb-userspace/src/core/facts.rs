@@ -104,9 +104,10 @@ impl Core {
         }
     }
 
-    /// Weighs every member by the facts of now.
-    pub(super) fn weigh(&mut self) {
-        let Some(config) = self.config.clone() else { return };
+    /// Weighs every member by the facts of now; whether any weight changed.
+    pub(super) fn weigh(&mut self) -> bool {
+        let Some(config) = self.config.clone() else { return false };
+        let mut changed = false;
         for service in &config.services {
             for entry in &service.members {
                 let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
@@ -116,10 +117,12 @@ impl Core {
                 let (effective, findings) = weigh(facts);
                 let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
                 let owner = service.owner.as_deref().or(backend_owner);
+                changed |= member.effective != effective;
                 member.effective = effective;
                 member.reasons = with_history(findings, &member.reasons, owner, service.expected_out, self.now);
             }
         }
+        changed
     }
 
     /// Compares who has slots in the live tables with what was known, and tells the difference.

@@ -104,7 +104,11 @@ impl Core {
             Input::Maps { meta, state, adopted } => self.take_maps(meta, *state, adopted),
             Input::Configure(config) => self.take_config(config),
             Input::Links(macs) => self.take_links(macs),
-            Input::NextHop(ip, answer) => self.dirty |= self.hops.record(ip, answer),
+            Input::NextHop(ip, answer) => {
+                let changed = self.hops.record(ip, answer);
+                self.dirty |= changed;
+                self.replan |= changed;
+            }
             Input::Probe { member, id, result, took } => {
                 if self.schedule.answer(&member, id, now.boot_ms) {
                     self.record(&member, result, took);
@@ -116,8 +120,7 @@ impl Core {
         }
         self.run_timers();
         if std::mem::take(&mut self.dirty) {
-            self.weigh();
-            self.replan = true;
+            self.replan |= self.weigh();
         }
         self.plan();
     }

@@ -31,7 +31,7 @@ pub(super) fn unique(services: &[RawService], report: &Report<'_>) {
             report.value(&vip.at, rule, "change VIP, port or protocol of one");
         }
     }
-    let members = services.iter().map(|service| service.members.len()).sum::<usize>();
+    let members = services.iter().map(count).sum::<usize>();
     let most = |count: usize, most: u32, what: &str, at: Option<&At>| {
         if let Some(at) = at.filter(|_| count > most as usize) {
             report.place(at, format!("at most {most} {what} in all, not {count}"), "remove some");
@@ -39,6 +39,11 @@ pub(super) fn unique(services: &[RawService], report: &Report<'_>) {
     };
     most(services.len(), MAX_SERVICES, "services", services.last().map(|service| &service.at));
     most(members, MAX_MEMBERS, "members", services.last().map(|service| &service.at));
+}
+
+/// How many members a service lists.
+fn count(service: &RawService) -> usize {
+    service.members.as_ref().map_or(0, Vec::len)
 }
 
 fn listen(service: &RawService) -> Option<Listen> {
@@ -64,8 +69,8 @@ pub(super) fn tables(raw: &Raw, report: &Report<'_>) {
             algorithm => algorithm.good().is_none_or(|located| located.value == Algorithm::Maglev),
         };
         let mend = || format!("take 1000 for each member ever expected, for example {}", next_prime(size));
-        if size < service.members.len() as u32 {
-            let rule = format!("{size} slots are fewer than the {} members", service.members.len());
+        if (size as usize) < count(service) {
+            let rule = format!("{size} slots for {} members: each needs at least one", count(service));
             report.place(&at, rule, "take 1000 for each member ever expected");
         } else if maglev && !is_prime(size) {
             report.value(&at, "must be a prime for algorithm \"maglev\"", mend());
@@ -83,7 +88,7 @@ fn at_key(service: &RawService, key: &str) -> At {
 }
 
 fn is_prime(n: u32) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 /// The next prime from `n` on, or the largest that a table may have.
@@ -113,7 +118,7 @@ fn build_one(
         report.value(&one_way.at, "TCP always answers; one_way is for UDP", "remove it");
     }
     let probe = probe(service, report);
-    let members = members(service, backends, report);
+    let members = members(service, raw, backends, report);
     Some(Service {
         name: service.name.good()?.value.clone(),
         listen: listen(service)?,
@@ -162,20 +167,29 @@ fn probe(service: &RawService, report: &Report<'_>) -> Option<Probe> {
     }
 }
 
-fn members(service: &RawService, backends: &BTreeMap<&BackendName, &RawBackend>, report: &Report<'_>) -> Vec<Member> {
-    if service.members.is_empty() {
+fn members(
+    service: &RawService,
+    raw: &Raw,
+    backends: &BTreeMap<&BackendName, &RawBackend>,
+    report: &Report<'_>,
+) -> Vec<Member> {
+    let Some(listed) = &service.members else { return Vec::new() };
+    if listed.is_empty() {
         let mend = "add [[service.member]] with backend = \"…\" below it, or remove the service";
         report.place(&at_key(service, "member"), "a service needs at least one member", mend);
     }
+    let all_named = raw.backends.iter().all(|backend| backend.name.good().is_some());
     let mut seen = HashMap::new();
-    let mut members = Vec::with_capacity(service.members.len());
-    for RawMember { backend, port, weight } in &service.members {
+    let mut members = Vec::with_capacity(listed.len());
+    for RawMember { backend, port, weight } in listed {
         let Some(Located { value: name, at }) = backend.good() else { continue };
         if let Some(first) = seen.insert(name, at) {
             let rule = format!("this backend is already a member (line {})", report.line(first));
             report.value(at, rule, "remove one; a larger share is a larger weight");
         }
         match backends.get(name) {
+            // It may be the one whose name was refused.
+            None if !all_named => {}
             None => {
                 let near = nearest(name.as_str(), backends.keys().map(|name| name.as_str()));
                 let mend =
@@ -193,6 +207,9 @@ fn members(service: &RawService, backends: &BTreeMap<&BackendName, &RawBackend>,
 /// The VIP's family is the family that backends are reached by.
 fn reachable(service: &RawService, backend: &RawBackend, at: &At, report: &Report<'_>) {
     let Some(vip) = service.vip.good() else { return };
+    if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
+        return; // Already reported at the backend.
+    }
     let (family, key, missing) = match vip.value {
         IpAddr::V4(_) => ("IPv4", "ipv4", matches!(backend.ipv4, Field::Absent)),
         IpAddr::V6(_) => ("IPv6", "ipv6", matches!(backend.ipv6, Field::Absent)),

@@ -57,8 +57,12 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String, String> {
                     continue;
                 }
                 if let Some(member) = find(table, "member", "backend", name.as_str())? {
-                    port.into_iter().for_each(|port| set(member, "port", i64::from(port.get()).into()));
-                    weight.into_iter().for_each(|weight| set(member, "weight", i64::from(weight.get()).into()));
+                    if let Some(port) = port {
+                        set(member, "port", i64::from(port.get()).into());
+                    }
+                    if let Some(weight) = weight {
+                        set(member, "weight", i64::from(weight.get()).into());
+                    }
                 }
             }
             if let Some(owner) = owner

@@ -53,8 +53,8 @@ pub(super) fn read(text: &str, report: &Report<'_>) -> Option<Raw> {
     let pool = global::pool(root.table(Scope::SourcePool));
     let conntrack = global::conntrack(root.table(Scope::Conntrack));
     let control = global::control(root.table(Scope::Control), report);
-    let backends = root.tables(Scope::Backend).into_iter().map(service::backend).collect();
-    let services = root.tables(Scope::Service).into_iter().map(service::service).collect();
+    let backends = root.tables(Scope::Backend).unwrap_or_default().into_iter().map(service::backend).collect();
+    let services = root.tables(Scope::Service).unwrap_or_default().into_iter().map(service::service).collect();
     root.finish();
     Some(Raw { owner, edge, pool, conntrack, control, backends, services })
 }

@@ -144,9 +144,10 @@ impl<'r, 't> Section<'r, 't> {
         Some(Section::new(scope, at, table, self.report))
     }
 
-    /// The tables of an array of tables below this one. Their paths name them by the value of their first key.
-    pub(crate) fn tables(&mut self, scope: Scope) -> Vec<Section<'r, 't>> {
-        let Some((key_span, value)) = self.take(scope.name()) else { return Vec::new() };
+    /// The tables of an array of tables below this one, `None` if it is something else. Their paths name them by the
+    /// value of their first key.
+    pub(crate) fn tables(&mut self, scope: Scope) -> Option<Vec<Section<'r, 't>>> {
+        let Some((key_span, value)) = self.take(scope.name()) else { return Some(Vec::new()) };
         let at = At { key: self.path(scope.name()), span: key_span };
         let wrong = |at: &At, found: &DeValue<'_>| {
             let found = super::values::type_name(found);
@@ -158,7 +159,7 @@ impl<'r, 't> Section<'r, 't> {
         };
         let Some(array) = value.get_ref().as_array() else {
             wrong(&at, value.get_ref());
-            return Vec::new();
+            return None;
         };
         let id = scope.keys().next().map_or("", |key| key.name);
         let mut sections = Vec::with_capacity(array.len());
@@ -175,7 +176,7 @@ impl<'r, 't> Section<'r, 't> {
             let header = element.span().start..element.span().start;
             sections.push(Section::new(scope, At { key: path, span: header }, table, self.report));
         }
-        sections
+        Some(sections)
     }
 
     /// Ends the reading: what was not asked for does not exist.

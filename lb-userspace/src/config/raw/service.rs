@@ -48,8 +48,8 @@ pub(crate) struct RawService {
     pub(crate) expected_out: Duration,
     /// `[service.probe]`; the inner `None` is `type = "none"`.
     pub(crate) probe: Field<Option<Probe>>,
-    /// `[[service.member]]`.
-    pub(crate) members: Vec<RawMember>,
+    /// `[[service.member]]`; `None` if refused as a whole.
+    pub(crate) members: Option<Vec<RawMember>>,
 }
 
 /// `[[service.member]]`.
@@ -91,7 +91,7 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
         owner: section.read("owner", values::owner).value(),
         expected_out: section.read("expected_out", values::duration(EXPECTED_OUTS)).or(defaults::EXPECTED_OUT),
         probe: section.table(Scope::Probe).map_or(Field::Absent, probe::probe),
-        members: section.tables(Scope::Member).into_iter().map(member).collect(),
+        members: section.tables(Scope::Member).map(|members| members.into_iter().map(member).collect()),
     };
     section.finish();
     service

@@ -56,7 +56,10 @@ impl Walk {
     fn claim(&mut self, slots: &[u32]) -> usize {
         loop {
             let slot = self.position as usize;
-            self.position = (self.position + self.step) % slots.len() as u32;
+            // Both are below the size, and a subtraction is several times cheaper than a remainder.
+            let next = self.position + self.step;
+            let size = slots.len() as u32;
+            self.position = if next >= size { next - size } else { next };
             if slots[slot] == NO_MEMBER {
                 return slot;
             }

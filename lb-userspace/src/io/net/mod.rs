@@ -9,6 +9,7 @@ mod announce;
 mod ethtool;
 mod hops;
 pub mod inspect;
+mod kernel;
 mod links;
 mod neighbours;
 mod routes;
@@ -95,7 +96,7 @@ pub fn spawn(interfaces: Vec<String>, events: mpsc::Sender<NetEvent>) -> Result<
         return Err(NetError::NoInterface(missing.clone()));
     }
     // The first connection is opened here: where there can be none, the caller learns it at once.
-    let kernel = watch::Kernel::open()?;
+    let kernel = kernel::Kernel::open()?;
     let (commands, receiver) = mpsc::unbounded_channel();
     tokio::spawn(watch::Watcher::new(interfaces).run(kernel, receiver, events));
     Ok(NetHandle { commands })

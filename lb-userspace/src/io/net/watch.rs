@@ -6,19 +6,18 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use lb_common::abi::{Hop, MAX_LINKS};
+use rtnetlink::Handle;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::NeighbourState;
-use rtnetlink::sys::AsyncSocket;
-use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::addresses::{Addresses, Announcement};
 use super::hops::{self, Way};
+use super::kernel::Kernel;
 use super::links::Links;
 use super::neighbours::{self, Entry, Key, Need, Tracker};
 use super::{Command, Managed, NetError, NetEvent, announce, routes};
@@ -29,31 +28,6 @@ const TICK: Duration = Duration::from_secs(1);
 const TICKS_PER_FULL_CHECK: u32 = 5;
 /// Notifications come in bursts; one look serves those of this span.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Receive buffer for notifications. When it overflows the connection is opened anew.
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// A netlink connection with its task.
-pub(super) struct Kernel {
-    handle: Handle,
-    notifications: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
-    _connection: JoinSet<()>,
-}
-
-impl Kernel {
-    pub(super) fn open() -> Result<Self, NetError> {
-        use MulticastGroup as G;
-        let groups =
-            [G::Link, G::Neigh, G::Ipv4Ifaddr, G::Ipv6Ifaddr, G::Ipv4Route, G::Ipv6Route, G::Ipv4Rule, G::Ipv6Rule];
-        let (mut connection, handle, notifications) =
-            rtnetlink::new_multicast_connection(&groups).map_err(NetError::Open)?;
-        let socket = connection.socket_mut().socket_mut();
-        socket.set_rx_buf_sz(BUFFER_BYTES).map_err(NetError::Open)?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connection);
-        let notifications = notifications.map(|(message, _)| message).boxed();
-        Ok(Self { handle, notifications, _connection: tasks })
-    }
-}
 
 /// An address whose next hop is wanted.
 #[derive(Default)]
@@ -134,8 +108,8 @@ impl Watcher {
                 notification = kernel.notifications.next() => match notification {
                     Some(message) => self.note(message),
                     None => {
-                        tracing::warn!("the netlink connection was lost (too many notifications at once); opening it anew");
-                        match reopen(&commands).await {
+                        tracing::warn!("the netlink connection was lost; opening it anew");
+                        match Kernel::reopen(&commands).await {
                             Some(new) => kernel = new,
                             None => return,
                         }
@@ -186,7 +160,14 @@ impl Watcher {
     /// Takes a notification: what may have changed is read again.
     fn note(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
         use RouteNetlinkMessage as M;
-        let NetlinkPayload::InnerMessage(message) = message.payload else { return };
+        let message = match message.payload {
+            NetlinkPayload::InnerMessage(message) => message,
+            NetlinkPayload::Overrun(_) => {
+                tracing::debug!("notifications were lost; reading everything anew");
+                return self.look(Stale::ALL);
+            }
+            _ => return,
+        };
         match message {
             M::NewLink(_) | M::DelLink(_) => self.look(Stale::ALL),
             M::NewAddress(_) | M::DelAddress(_) => self.look(Stale { ways: true, addresses: true, links: false }),
@@ -321,18 +302,6 @@ impl Watcher {
             }
         }
     }
-}
-
-/// Tries until there is a connection, or nobody wants one.
-async fn reopen(commands: &mpsc::UnboundedReceiver<Command>) -> Option<Kernel> {
-    while !commands.is_closed() {
-        match Kernel::open() {
-            Ok(kernel) => return Some(kernel),
-            Err(error) => tracing::warn!(%error, "trying again"),
-        }
-        sleep(TICK).await;
-    }
-    None
 }
 
 /// Logs what was done without anybody asking.
