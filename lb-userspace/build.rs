@@ -1,1 +1,59 @@
-fn main() {}
+//! Builds the eBPF object and leaves it in `OUT_DIR`, where `io::bpf::object` embeds it. It is part of the normal build,
+//! so the binary never carries a stale program.
+//!
+//! aya-build is not used: it offers no way to choose the CPU, and the object must be for CPU v3 (fetch atomics and 32-bit
+//! jumps, yet loadable on 5.15).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Between flags in `CARGO_ENCODED_RUSTFLAGS`.
+const SEPARATOR: &str = "\u{1f}";
+
+fn main() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
+    for input in ["lb-ebpf/src", "lb-ebpf/Cargo.toml", "lb-ebpf/Cargo.lock", "lb-common/src", "lb-common/Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(input).display());
+    }
+
+    let target_dir = out.join("ebpf");
+    let flags = [
+        "-Ctarget-cpu=v3".to_owned(),
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=0".to_owned(),
+        "-Clink-arg=--log-level=warn".to_owned(),
+    ];
+    let mut cargo = cargo();
+    cargo
+        .current_dir(root.join("lb-ebpf"))
+        .args(["build", "--release", "--locked", "-Zbuild-std=core", "--target=bpfel-unknown-none", "--bins"])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        // A pinned stable compiler with its unstable flags gives the same code as nightly, and nothing to download.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
+    for inherited in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "RUSTC", "RUSTDOC"]
+    {
+        cargo.env_remove(inherited);
+    }
+    let status = cargo.status().unwrap_or_else(|e| panic!("cannot run {cargo:?}: {e}"));
+    assert!(
+        status.success(),
+        "the eBPF object did not build; `cargo xtask setup --check` says what this machine lacks (bpf-linker, rust-src)"
+    );
+    install(&target_dir.join("bpfel-unknown-none/release/rollcall"), &out.join("rollcall.bpf.o"));
+}
+
+fn install(built: &Path, to: &Path) {
+    fs::copy(built, to).unwrap_or_else(|e| panic!("cannot copy {} to {}: {e}", built.display(), to.display()));
+}
+
+/// Cargo of the toolchain that runs this build. Where that one has no library sources, the distribution's (set up by
+/// `cargo xtask setup`, which leaves its choice in `ROLLCALL_EBPF_CARGO`).
+fn cargo() -> Command {
+    println!("cargo:rerun-if-env-changed=ROLLCALL_EBPF_CARGO");
+    Command::new(env::var_os("ROLLCALL_EBPF_CARGO").or_else(|| env::var_os("CARGO")).expect("cargo sets CARGO"))
+}

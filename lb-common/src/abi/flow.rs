@@ -83,8 +83,11 @@ pub type FlowV6 = Flow<Addr6>;
 /// Slots of a half-open bucket.
 pub const HALF_OPEN_WAYS: usize = 4;
 
-/// A half-open flow's forward side. `owner` guards the rest: 0 is empty, odd is being changed, even is valid; each
-/// change raises it, so a reader that sees the same even value before and after has read one flow.
+/// A half-open flow's forward side.
+///
+/// `owner` guards the rest: its low two bits are [`Slot::EMPTY`], [`Slot::BUSY`] or [`Slot::LIVE`], the rest a
+/// generation that each change raises. Who swaps a value for `BUSY` owns the slot; who reads the same `LIVE` value before
+/// and after has read one flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<A> {
@@ -94,6 +97,23 @@ pub struct Slot<A> {
     pub key: FlowKey<A>,
     /// The forward value; becomes the established forward entry when the flow is promoted.
     pub flow: Flow<A>,
+}
+
+impl<A> Slot<A> {
+    /// Holds nothing.
+    pub const EMPTY: u64 = 0;
+    /// Is being changed.
+    pub const BUSY: u64 = 1;
+    /// Holds a flow.
+    pub const LIVE: u64 = 2;
+    /// The bits of `owner` that say which.
+    pub const STATE: u64 = 3;
+
+    /// The owner word after `owner`, in the given state.
+    #[inline(always)]
+    pub const fn next(owner: u64, state: u64) -> u64 {
+        ((owner | Self::STATE) + 1) | state
+    }
 }
 
 /// Half-open slot of an IPv4 flow.

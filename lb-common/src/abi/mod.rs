@@ -13,7 +13,7 @@ mod verdict;
 
 pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
 pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
-pub use member::{Hop, Member};
+pub use member::{Hop, Member, mac_word, word_mac};
 pub use service::{Algorithm, Descriptor, NO_MEMBER, ServiceInfo, ServiceKey, flags as service_flags};
 pub use settings::{Clock, LocalKind, MAX_LINKS, MAX_POOL, Meta, Settings};
 pub use verdict::Reason;
@@ -25,6 +25,8 @@ pub const ABI_VERSION: u32 = 1;
 pub const MAX_SERVICES: u32 = 4096;
 /// Most memberships (backend in a service) at once; the size of every array indexed by member id.
 pub const MAX_MEMBERS: u32 = 16384;
+/// Room in `AGES4` and `AGES6` beyond the flow limit, for records that several CPUs examine at the same moment.
+pub const AGES_SLACK: u32 = 1024;
 /// Words of the address bitmap: 64 Ki bits, 8 KiB. See [`crate::hash::bitmap_bit4`].
 pub const BITMAP_WORDS: u32 = 1024;
 
@@ -39,7 +41,7 @@ pub mod maps {
     pub const META: &str = "META";
     /// `Array<Settings>`, one entry.
     pub const SETTINGS: &str = "SETTINGS";
-    /// `Array<Clock>`, one entry; written by the `collect` program.
+    /// `Array<Clock>`, one entry; written by the programs.
     pub const CLOCK: &str = "CLOCK";
     /// `Array<u64>`, [`super::BITMAP_WORDS`] entries: may this destination address be ours?
     pub const ADDRESSES: &str = "ADDRESSES";
@@ -65,7 +67,8 @@ pub mod maps {
     pub const HALF_OPEN4: &str = "HALF_OPEN4";
     /// `Array<Bucket<SlotV6>>`: half-open IPv6 flows.
     pub const HALF_OPEN6: &str = "HALF_OPEN6";
-    /// `Queue<FlowKey4>`: reverse keys of established IPv4 flows, oldest examined first; its size is the flow limit.
+    /// `Queue<FlowKey4>`: reverse keys of the IPv4 records kept, each once; the longest unexamined is examined first. Its
+    /// size is the flow limit plus [`super::AGES_SLACK`].
     pub const AGES4: &str = "AGES4";
     /// `Queue<FlowKey6>`: as [`AGES4`], for IPv6.
     pub const AGES6: &str = "AGES6";

@@ -67,8 +67,12 @@ pub struct Settings {
     pub time_wait: u32,
     /// 1: a TCP packet of no flow is answered with a reset; 0: dropped.
     pub reset_unknown: u32,
+    /// Jiffies per second, equal to [`Meta::hz`].
+    pub hz: u32,
+    /// Most records kept per family, equal to [`Meta::max_flows`].
+    pub max_flows: u32,
     /// Zero.
-    pub reserved: [u32; 16],
+    pub reserved: [u32; 14],
 }
 
 /// Kinds in `LOCALS`.
@@ -81,7 +85,7 @@ impl LocalKind {
     pub const POOL: u32 = 2;
 }
 
-/// Written by each run of the `collect` program.
+/// The program's own state: time as of the last run of `collect`, and what collection keeps track of.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
@@ -95,10 +99,12 @@ pub struct Clock {
     pub examined: u64,
     /// Flows freed by examination since the maps were created.
     pub freed: u64,
+    /// Established records kept now (until their port may be used again): IPv4, IPv6. At most [`Meta::max_flows`] each.
+    pub kept: [u64; 2],
 }
 
 pod! {
     Meta = 24 + 8 + 32,
-    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 14 * 4 + 16 * 4,
-    Clock = 40,
+    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 16 * 4 + 14 * 4,
+    Clock = 56,
 }

@@ -1,0 +1,69 @@
+//! IPv4 (RFC 791).
+
+use core::mem::offset_of;
+
+use network_types::ip::Ipv4Hdr;
+
+use super::load::load16;
+use super::{Fault, Located, Packet};
+
+/// Length of the header without options.
+pub const HEADER: usize = Ipv4Hdr::LEN;
+/// Length of the longest header.
+pub const HEADER_MAX: usize = 60;
+/// Offset of the total length.
+pub const TOT_LEN: usize = offset_of!(Ipv4Hdr, tot_len);
+/// Offset of flags and fragment offset.
+pub const FRAGS: usize = offset_of!(Ipv4Hdr, frags);
+/// Offset of the TTL.
+pub const TTL: usize = offset_of!(Ipv4Hdr, ttl);
+/// Offset of the protocol.
+pub const PROTO: usize = offset_of!(Ipv4Hdr, proto);
+/// Offset of the header checksum.
+pub const CHECK: usize = offset_of!(Ipv4Hdr, check);
+/// Offset of the source address.
+pub const SRC: usize = offset_of!(Ipv4Hdr, src_addr);
+/// Offset of the destination address.
+pub const DST: usize = offset_of!(Ipv4Hdr, dst_addr);
+/// Version 4 and a header without options.
+pub const PLAIN: u8 = 0x45;
+
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Finds the L4 header of the packet whose IPv4 header is at `l3`, and checks lengths: a frame longer than the packet is
+/// padded, a shorter one is refused. `None` as the L4 offset's packet: see [`Fault`]. The caller has checked that
+/// [`HEADER`] bytes are there.
+#[inline(always)]
+pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
+    let Some(ip) = packet.ptr(l3, HEADER) else { return Err(Fault::Truncated) };
+    // SAFETY: HEADER bytes at `ip`, in this and the following reads.
+    let first = unsafe { *ip };
+    let header = usize::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header < HEADER {
+        return Err(Fault::Malformed);
+    }
+    let (total, frags, proto) =
+        unsafe { (u16::from_be(load16(ip.add(TOT_LEN))), u16::from_be(load16(ip.add(FRAGS))), *ip.add(PROTO)) };
+    if usize::from(total) < header {
+        return Err(Fault::Malformed);
+    }
+    if l3 + usize::from(total) > packet.len() {
+        return Err(Fault::Truncated);
+    }
+    if frags & FRAGMENT_OFFSET != 0 {
+        return Err(Fault::LaterFragment);
+    }
+    if frags & MORE_FRAGMENTS != 0 {
+        return Err(Fault::FirstFragment);
+    }
+    Ok(Located { l4: l3 + header, proto, ip_len: u32::from(total) })
+}
+
+/// Whether an address may be the source of a unicast packet: not "this network", loopback, multicast or reserved. The
+/// address is as loaded.
+#[inline(always)]
+pub const fn is_unicast(addr: u32) -> bool {
+    let first = addr as u8;
+    first != 0 && first != 127 && first < 224
+}

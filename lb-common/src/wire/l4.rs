@@ -1,0 +1,53 @@
+//! TCP (RFC 9293) and UDP (RFC 768).
+
+use core::mem::offset_of;
+
+use network_types::ip::IpProto;
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = IpProto::Tcp as u8;
+/// IP protocol number of UDP.
+pub const UDP: u8 = IpProto::Udp as u8;
+
+/// Length of a TCP header without options.
+pub const TCP_HEADER: usize = TcpHdr::LEN;
+/// Length of a UDP header.
+pub const UDP_HEADER: usize = UdpHdr::LEN;
+
+/// Offset of TCP's sequence number.
+pub const TCP_SEQ: usize = offset_of!(TcpHdr, seq);
+/// Offset of TCP's acknowledgement number.
+pub const TCP_ACK: usize = offset_of!(TcpHdr, ack_seq);
+/// Offset of TCP's data offset (high four bits).
+pub const TCP_DOFF: usize = 12;
+/// Offset of TCP's flags.
+pub const TCP_FLAGS: usize = 13;
+/// Offset of TCP's checksum.
+pub const TCP_CHECK: usize = offset_of!(TcpHdr, check);
+/// Offset of UDP's length.
+pub const UDP_LEN: usize = offset_of!(UdpHdr, len);
+/// Offset of UDP's checksum.
+pub const UDP_CHECK: usize = offset_of!(UdpHdr, check);
+
+/// TCP's FIN.
+pub const FIN: u8 = 0x01;
+/// TCP's SYN.
+pub const SYN: u8 = 0x02;
+/// TCP's RST.
+pub const RST: u8 = 0x04;
+/// TCP's ACK.
+pub const ACK: u8 = 0x10;
+
+/// Whether flags open a connection: SYN alone among the control flags.
+#[inline(always)]
+pub const fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | FIN | RST) == SYN
+}
+
+/// Whether flags contradict one another: SYN with FIN or RST. No TCP sends them (RFC 9293, section 3.5).
+#[inline(always)]
+pub const fn contradict(flags: u8) -> bool {
+    flags & SYN != 0 && flags & (FIN | RST) != 0
+}

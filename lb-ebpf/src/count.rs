@@ -1,0 +1,61 @@
+//! Counting: each packet once, with its reason. Per-CPU counters need no atomics.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use lb_common::abi::{MemberStats, Reason};
+
+use crate::maps::{MEMBER_STATS, SERVICE_STATS, TRAFFIC, VERDICTS};
+
+#[inline(always)]
+fn count(reason: Reason) {
+    if let Some(n) = VERDICTS.get_ptr_mut(reason as u32) {
+        unsafe { *n += 1 };
+    }
+}
+
+/// Hands the packet to the host, untouched.
+#[inline(always)]
+pub fn pass(reason: Reason) -> u32 {
+    count(reason);
+    XDP_PASS
+}
+
+/// Drops the packet.
+#[inline(always)]
+pub fn drop(reason: Reason) -> u32 {
+    count(reason);
+    XDP_DROP
+}
+
+/// Drops a packet of a service.
+#[inline(always)]
+pub fn drop_of(service: u32, reason: Reason) -> u32 {
+    if let Some(stats) = SERVICE_STATS.get_ptr_mut(service) {
+        unsafe { (*stats).drops[reason as usize] += 1 };
+    }
+    drop(reason)
+}
+
+/// Counts a packet that was sent but not forwarded.
+#[inline(always)]
+pub fn sent(reason: Reason) {
+    count(reason);
+}
+
+/// Counts a forwarded packet.
+#[inline(always)]
+pub fn forwarded(slot: u32, bytes: u32) {
+    if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+        unsafe {
+            (*traffic).packets += 1;
+            (*traffic).bytes += u64::from(bytes);
+        }
+    }
+}
+
+/// Changes a member's flow counters.
+#[inline(always)]
+pub fn member(id: u32, change: impl FnOnce(&mut MemberStats)) {
+    if let Some(stats) = MEMBER_STATS.get_ptr_mut(id) {
+        change(unsafe { &mut *stats });
+    }
+}

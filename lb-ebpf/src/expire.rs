@@ -1,0 +1,139 @@
+//! Collection in small steps: each new flow examines two records, a run of `collect` some more. Nothing else frees a
+//! record, so no flow is freed twice, and no walk stalls the machine.
+
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
+use lb_common::abi::{FlowKey, HALF_OPEN_WAYS, Settings, Slot};
+use lb_common::conntrack::{Phase, State};
+use lb_common::wire::l4;
+
+use crate::atomics::add64;
+use crate::control::{answer_key, change};
+use crate::family::{Family, V4, V6};
+use crate::half_open;
+use crate::maps::{CLOCK, SETTINGS};
+
+/// Records that a new flow examines.
+const PER_FLOW: u32 = 2;
+/// Records, and half-open buckets, of each family that one run of `collect` examines.
+const PER_RUN: u32 = 8;
+
+/// Examines a few records.
+#[inline(never)]
+pub fn some<F: Family>() -> u32 {
+    for _ in 0..PER_FLOW {
+        next_record::<F>();
+    }
+    0
+}
+
+/// One run of `collect`.
+#[inline(always)]
+pub fn run() {
+    let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else { return };
+    // SAFETY: an array's value; `collect` alone writes these words.
+    let first = unsafe {
+        (*clock).jiffies = bpf_jiffies64();
+        (*clock).monotonic_ns = bpf_ktime_get_ns();
+        add64(&raw mut (*clock).next_bucket, u64::from(PER_RUN)) as u32
+    };
+    for i in 0..PER_RUN {
+        next_record::<V4>();
+        next_record::<V6>();
+        next_bucket::<V4>(settings, first.wrapping_add(i));
+        next_bucket::<V6>(settings, first.wrapping_add(i));
+    }
+}
+
+/// Examines the record whose turn it is: frees it if its time is over, else queues it again.
+#[inline(never)]
+fn next_record<F: Family>() -> u32 {
+    let Ok(Some(key)) = F::ages().pop() else { return 0 };
+    let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else { return 0 };
+    unsafe { add64(&raw mut (*clock).examined, 1) };
+    // The queue holds a key for each record kept, with room for all that are in hand at once.
+    if !is_over::<F>(&key, settings) && F::ages().push(key, 0).is_ok() {
+        return 0;
+    }
+    free::<F>(&key);
+    unsafe {
+        add64(&raw mut (*clock).freed, 1);
+        add64(&raw mut (*clock).kept[F::INDEX], 1u64.wrapping_neg());
+    }
+    0
+}
+
+/// Whether a record's time is over: idle, in both directions, for its phase's limit.
+#[inline(always)]
+fn is_over<F: Family>(key: &FlowKey<F::Addr>, settings: &Settings) -> bool {
+    let Some(reverse) = F::flows().get_ptr_mut(*key) else { return true };
+    // SAFETY: map values.
+    let (state, mut seen) = unsafe { (State((*reverse).state), (*reverse).last_seen) };
+    let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
+    if let Some(forward) = F::flows().get_ptr_mut(forward_key) {
+        // The tuple may belong to a newer flow by now.
+        let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
+        let forward_seen = unsafe { (*forward).last_seen };
+        if owns && forward_seen.wrapping_sub(seen) as i32 > 0 {
+            seen = forward_seen;
+        }
+    }
+    let shift = settings.coarse_shift & 31;
+    let now = (unsafe { bpf_jiffies64() } >> shift) as u32;
+    let idle = u64::from(now.wrapping_sub(seen)) << shift;
+    // A clock read on two CPUs may step back by one.
+    now.wrapping_sub(seen) as i32 > 0 && idle > u64::from(limit(state, key.proto, settings))
+}
+
+/// How long a record may be idle, jiffies.
+#[inline(always)]
+fn limit(state: State, proto: u32, settings: &Settings) -> u32 {
+    if state.phase() == Phase::Closed as u32 {
+        if state.backend_waits() { settings.time_wait } else { settings.closed }
+    } else if state.phase() == Phase::Closing as u32 {
+        settings.closing
+    } else if proto == u32::from(l4::TCP) {
+        settings.established
+    } else {
+        settings.udp
+    }
+}
+
+/// Frees both entries of a record.
+#[inline(always)]
+fn free<F: Family>(key: &FlowKey<F::Addr>) {
+    let Some(reverse) = F::flows().get_ptr_mut(*key) else { return };
+    let state = State(unsafe { (*reverse).state });
+    change(reverse, state, state.closed());
+    let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
+    if let Some(forward) = F::flows().get_ptr_mut(forward_key) {
+        let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
+        if owns {
+            let _ = F::flows().remove(forward_key);
+        }
+    }
+    let _ = F::flows().remove(*key);
+}
+
+/// Frees a bucket's flows that were never promoted in time.
+#[inline(never)]
+fn next_bucket<F: Family>(settings: &Settings, index: u32) -> u32 {
+    let Some(bucket) = F::half_open().get_ptr_mut(index & settings.half_open_mask) else { return 0 };
+    let now = unsafe { bpf_jiffies64() } as u32;
+    for way in 0..HALF_OPEN_WAYS {
+        // SAFETY: an array's value; the slot is changed only once it is ours.
+        let slot = unsafe { &raw mut (*bucket).slots[way] };
+        let owner = unsafe { half_open::owner(slot) };
+        if owner & Slot::<F::Addr>::STATE != Slot::<F::Addr>::LIVE {
+            continue;
+        }
+        let age = now.wrapping_sub(unsafe { (*slot).flow.opened });
+        if (age as i32) < 0 || age <= settings.half_open {
+            continue;
+        }
+        if let Some(owned) = half_open::take(slot, owner) {
+            half_open::release::<F>(slot);
+            owned.vacate();
+        }
+    }
+    0
+}

@@ -1,0 +1,275 @@
+//! What differs between IPv4 and IPv6: maps, key, hash, and the rewrite of the IP header. All else is generic.
+
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue};
+use lb_common::abi::{Addr4, Addr6, Bucket, Flow, FlowKey, Settings};
+use lb_common::checksum::{delta32, update};
+use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6};
+use lb_common::wire::load::{load16, load32, store16, store32};
+use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6};
+
+use crate::maps::{self, Record};
+
+/// A version of IP.
+pub trait Family: Sized {
+    /// Its address.
+    type Addr: Copy + 'static;
+    /// 4 or 6.
+    const NUMBER: u8;
+    /// Index in `Clock::kept`.
+    const INDEX: usize;
+    /// Length of the header without options or extensions.
+    const HEADER: usize;
+    /// Offset of TTL or hop limit.
+    const TTL: usize;
+
+    fn flows() -> &'static HashMap<FlowKey<Self::Addr>, Flow<Self::Addr>>;
+    fn half_open() -> &'static Array<Bucket<Self::Addr>>;
+    fn ages() -> &'static Queue<FlowKey<Self::Addr>>;
+    fn scratch() -> &'static PerCpuArray<Record<Self::Addr>>;
+
+    /// Checks the header and finds L4.
+    fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault>;
+    /// Destination address of the header at `ip`.
+    unsafe fn destination(ip: *const u8) -> Self::Addr;
+    /// Source address of the header at `ip`.
+    unsafe fn source(ip: *const u8) -> Self::Addr;
+    fn bitmap_bit(addr: &Self::Addr) -> (u32, u32);
+    fn hash(key: &FlowKey<Self::Addr>, seed: u32) -> FlowHash;
+    fn same(a: &Self::Addr, b: &Self::Addr) -> bool;
+    fn is_unicast(addr: &Self::Addr) -> bool;
+    /// As service and local keys hold it.
+    fn wide(addr: &Self::Addr) -> Addr6;
+    fn narrow(addr: &Addr6) -> Self::Addr;
+    /// Number of source addresses.
+    fn pool_len(settings: &Settings) -> u32;
+    /// A source address.
+    fn pool(settings: &Settings, index: u32) -> Self::Addr;
+    /// What replacing one address by another adds to a checksum.
+    fn delta(old: &Self::Addr, new: &Self::Addr) -> u64;
+    /// Writes addresses, decrements the TTL, updates the header's checksum.
+    unsafe fn rewrite(ip: *mut u8, src: &Self::Addr, dst: &Self::Addr, l3_delta: u32);
+
+    #[inline(always)]
+    fn same_key(a: &FlowKey<Self::Addr>, b: &FlowKey<Self::Addr>) -> bool {
+        a.ports == b.ports && a.proto == b.proto && Self::same(&a.src, &b.src) && Self::same(&a.dst, &b.dst)
+    }
+}
+
+/// IPv4.
+pub struct V4;
+
+impl Family for V4 {
+    type Addr = Addr4;
+    const NUMBER: u8 = 4;
+    const INDEX: usize = 0;
+    const HEADER: usize = ipv4::HEADER;
+    const TTL: usize = ipv4::TTL;
+
+    #[inline(always)]
+    fn flows() -> &'static HashMap<FlowKey<Addr4>, Flow<Addr4>> {
+        &maps::FLOWS4
+    }
+
+    #[inline(always)]
+    fn half_open() -> &'static Array<Bucket<Addr4>> {
+        &maps::HALF_OPEN4
+    }
+
+    #[inline(always)]
+    fn ages() -> &'static Queue<FlowKey<Addr4>> {
+        &maps::AGES4
+    }
+
+    #[inline(always)]
+    fn scratch() -> &'static PerCpuArray<Record<Addr4>> {
+        &maps::SCRATCH4
+    }
+
+    #[inline(always)]
+    fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
+        ipv4::locate(packet, l3)
+    }
+
+    #[inline(always)]
+    unsafe fn destination(ip: *const u8) -> Addr4 {
+        unsafe { load32(ip.add(ipv4::DST)) }
+    }
+
+    #[inline(always)]
+    unsafe fn source(ip: *const u8) -> Addr4 {
+        unsafe { load32(ip.add(ipv4::SRC)) }
+    }
+
+    #[inline(always)]
+    fn bitmap_bit(addr: &Addr4) -> (u32, u32) {
+        bitmap_bit4(*addr)
+    }
+
+    #[inline(always)]
+    fn hash(key: &FlowKey<Addr4>, seed: u32) -> FlowHash {
+        FlowHash::v4(key, seed)
+    }
+
+    #[inline(always)]
+    fn same(a: &Addr4, b: &Addr4) -> bool {
+        a == b
+    }
+
+    #[inline(always)]
+    fn is_unicast(addr: &Addr4) -> bool {
+        ipv4::is_unicast(*addr)
+    }
+
+    #[inline(always)]
+    fn wide(addr: &Addr4) -> Addr6 {
+        [*addr, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn narrow(addr: &Addr6) -> Addr4 {
+        addr[0]
+    }
+
+    #[inline(always)]
+    fn pool_len(settings: &Settings) -> u32 {
+        settings.pool4_len
+    }
+
+    #[inline(always)]
+    fn pool(settings: &Settings, index: u32) -> Addr4 {
+        settings.pool4[index as usize & 7]
+    }
+
+    #[inline(always)]
+    fn delta(old: &Addr4, new: &Addr4) -> u64 {
+        delta32(*old, *new)
+    }
+
+    #[inline(always)]
+    unsafe fn rewrite(ip: *mut u8, src: &Addr4, dst: &Addr4, l3_delta: u32) {
+        unsafe {
+            store32(ip.add(ipv4::SRC), *src);
+            store32(ip.add(ipv4::DST), *dst);
+            *ip.add(ipv4::TTL) -= 1;
+            // TTL is the first byte of its word: one less is 0xfffe more in one's complement, as loaded.
+            let check = load16(ip.add(ipv4::CHECK));
+            store16(ip.add(ipv4::CHECK), update(check, u64::from(l3_delta) + 0xfffe));
+        }
+    }
+}
+
+/// IPv6.
+pub struct V6;
+
+impl Family for V6 {
+    type Addr = Addr6;
+    const NUMBER: u8 = 6;
+    const INDEX: usize = 1;
+    const HEADER: usize = ipv6::HEADER;
+    const TTL: usize = ipv6::HOP_LIMIT;
+
+    #[inline(always)]
+    fn flows() -> &'static HashMap<FlowKey<Addr6>, Flow<Addr6>> {
+        &maps::FLOWS6
+    }
+
+    #[inline(always)]
+    fn half_open() -> &'static Array<Bucket<Addr6>> {
+        &maps::HALF_OPEN6
+    }
+
+    #[inline(always)]
+    fn ages() -> &'static Queue<FlowKey<Addr6>> {
+        &maps::AGES6
+    }
+
+    #[inline(always)]
+    fn scratch() -> &'static PerCpuArray<Record<Addr6>> {
+        &maps::SCRATCH6
+    }
+
+    #[inline(always)]
+    fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
+        ipv6::locate(packet, l3)
+    }
+
+    #[inline(always)]
+    unsafe fn destination(ip: *const u8) -> Addr6 {
+        unsafe { load_addr(ip.add(ipv6::DST)) }
+    }
+
+    #[inline(always)]
+    unsafe fn source(ip: *const u8) -> Addr6 {
+        unsafe { load_addr(ip.add(ipv6::SRC)) }
+    }
+
+    #[inline(always)]
+    fn bitmap_bit(addr: &Addr6) -> (u32, u32) {
+        bitmap_bit6(addr)
+    }
+
+    #[inline(always)]
+    fn hash(key: &FlowKey<Addr6>, seed: u32) -> FlowHash {
+        FlowHash::v6(key, seed)
+    }
+
+    #[inline(always)]
+    fn same(a: &Addr6, b: &Addr6) -> bool {
+        // Spelt out: an array comparison becomes a call.
+        a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3]
+    }
+
+    #[inline(always)]
+    fn is_unicast(addr: &Addr6) -> bool {
+        ipv6::is_unicast(addr)
+    }
+
+    #[inline(always)]
+    fn wide(addr: &Addr6) -> Addr6 {
+        *addr
+    }
+
+    #[inline(always)]
+    fn narrow(addr: &Addr6) -> Addr6 {
+        *addr
+    }
+
+    #[inline(always)]
+    fn pool_len(settings: &Settings) -> u32 {
+        settings.pool6_len
+    }
+
+    #[inline(always)]
+    fn pool(settings: &Settings, index: u32) -> Addr6 {
+        settings.pool6[index as usize & 7]
+    }
+
+    #[inline(always)]
+    fn delta(old: &Addr6, new: &Addr6) -> u64 {
+        delta32(old[0], new[0]) + delta32(old[1], new[1]) + delta32(old[2], new[2]) + delta32(old[3], new[3])
+    }
+
+    #[inline(always)]
+    unsafe fn rewrite(ip: *mut u8, src: &Addr6, dst: &Addr6, _l3_delta: u32) {
+        unsafe {
+            store_addr(ip.add(ipv6::SRC), src);
+            store_addr(ip.add(ipv6::DST), dst);
+            *ip.add(ipv6::HOP_LIMIT) -= 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_addr(at: *const u8) -> Addr6 {
+    unsafe { [load32(at), load32(at.add(4)), load32(at.add(8)), load32(at.add(12))] }
+}
+
+#[inline(always)]
+unsafe fn store_addr(at: *mut u8, addr: &Addr6) {
+    unsafe {
+        store32(at, addr[0]);
+        store32(at.add(4), addr[1]);
+        store32(at.add(8), addr[2]);
+        store32(at.add(12), addr[3]);
+    }
+}

@@ -1,0 +1,175 @@
+//! The hot path: a packet of a known flow, and the rewrite that every forwarded packet gets.
+
+use aya_ebpf::{
+    bindings::xdp_action::XDP_TX,
+    helpers::{bpf_jiffies64, bpf_redirect},
+    programs::XdpContext,
+};
+use lb_common::abi::{Flow, Hop, Reason, Settings};
+use lb_common::checksum::{update, update_udp};
+use lb_common::conntrack::{Direction, State};
+use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
+use lb_common::wire::{Packet, eth, l4};
+
+use crate::control::{self, Step};
+use crate::count;
+use crate::family::Family;
+use crate::frame::{Frame, Window};
+use crate::link;
+use crate::maps::MEMBERS;
+use crate::miss;
+
+/// A packet whose destination may be ours, from here to its verdict.
+#[inline(always)]
+pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, frame: &Frame<F::Addr>) -> u32 {
+    let Some(flow) = F::flows().get_ptr_mut(frame.key) else {
+        return miss::packet::<F>(ctx, settings, frame);
+    };
+    // SAFETY: a map value; it may be another flow's by now, which the tag tells.
+    let (tag, direction) = unsafe { ((*flow).tag, (*flow).direction) };
+    if tag != frame.hash.tag() {
+        return miss::packet::<F>(ctx, settings, frame);
+    }
+    let Some(head) = window.ptr(frame.l4, l4::UDP_HEADER) else {
+        return miss::refuse::<F>(frame, Reason::DropTruncated);
+    };
+    if frame.key.proto == u32::from(l4::TCP) {
+        if window.ptr(frame.l4, l4::TCP_HEADER).is_none() {
+            return miss::refuse::<F>(frame, Reason::DropTruncated);
+        }
+        // SAFETY: a TCP header at `head`.
+        let flags = unsafe { *head.add(l4::TCP_FLAGS) };
+        if flags & (l4::FIN | l4::SYN | l4::RST) != 0 {
+            // SAFETY: as above.
+            let seq = u32::from_be(unsafe { load32(head.add(l4::TCP_SEQ)) });
+            match control::segment::<F>(&frame.key, flow, flags, seq) {
+                Step::FORWARD => {}
+                Step::REOPEN => return miss::packet::<F>(ctx, settings, frame),
+                _ => return count::drop(Reason::DropFlags),
+            }
+        }
+    } else if direction == Direction::Reverse as u32 {
+        // SAFETY: a map value.
+        let state = unsafe { (*flow).state };
+        if state == State::OPENING.0 {
+            control::answer::<F>(flow, 0);
+        }
+    }
+    if direction == Direction::Forward as u32 {
+        let Some(member) = MEMBERS.get_ptr(unsafe { (*flow).member }) else {
+            return count::drop(Reason::DropInternal);
+        };
+        if !is_from(ctx, window, frame, unsafe { &(*flow).hop }) && !miss::refresh::<F>(ctx, settings, frame, flow) {
+            return count::pass(Reason::PassOtherMac);
+        }
+        send::<F>(ctx, window, settings, frame, flow, unsafe { &(*member).hop })
+    } else {
+        if !is_to_us(window, settings) {
+            return count::pass(Reason::PassOtherMac);
+        }
+        send::<F>(ctx, window, settings, frame, flow, unsafe { &(*flow).hop })
+    }
+}
+
+/// Whether a frame came exactly the way that `hop` leads back: MACs, tags and interface.
+#[inline(always)]
+fn is_from<A>(ctx: &XdpContext, window: Window, frame: &Frame<A>, hop: &Hop) -> bool {
+    let back = way_back(ctx, window, frame.tags);
+    back.dst == hop.dst && back.src == hop.src && back.link == hop.link
+}
+
+/// The way back to where a frame came from.
+#[inline(always)]
+pub fn way_back(ctx: &XdpContext, window: Window, tags: u32) -> Hop {
+    let Some(link) = window.ptr(0, eth::HEADER) else { return Hop { dst: 0, src: 0, link: 0 } };
+    // SAFETY: 14 bytes at `link`.
+    let (to, from) = unsafe { (load64(link), load64(link.add(eth::SRC))) };
+    Hop {
+        dst: from & Hop::MAC | u64::from(tags) << 48,
+        src: to & Hop::MAC | u64::from(tags >> 16) << 48,
+        link: ctx.ingress_ifindex() as u64,
+    }
+}
+
+/// Whether a frame is addressed to one of our interfaces.
+#[inline(always)]
+pub fn is_to_us(window: Window, settings: &Settings) -> bool {
+    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+    // SAFETY: 14 bytes at `link`.
+    let to = unsafe { load64(link) } & Hop::MAC;
+    let m = &settings.macs;
+    to != 0 && (to == m[0] || to == m[1] || to == m[2] || to == m[3])
+}
+
+/// Rewrites and sends: TTL, addresses, ports, checksums, link header.
+#[inline(always)]
+pub fn send<F: Family>(
+    ctx: &XdpContext,
+    window: Window,
+    settings: &Settings,
+    frame: &Frame<F::Addr>,
+    flow: *mut Flow<F::Addr>,
+    hop: &Hop,
+) -> u32 {
+    let (Some(ip), Some(head)) = (window.ptr(frame.l3, F::HEADER), window.ptr(frame.l4, l4::UDP_HEADER)) else {
+        return count::drop(Reason::DropTruncated);
+    };
+    // One read of each word: user space replaces them while we look.
+    let (dst, src, ifindex) = unsafe {
+        (
+            (&raw const hop.dst).read_volatile(),
+            (&raw const hop.src).read_volatile(),
+            (&raw const hop.link).read_volatile(),
+        )
+    };
+    let service = unsafe { (*flow).service };
+    if dst & Hop::MAC == 0 {
+        return count::drop_of(service, Reason::DropNoNextHop);
+    }
+    // SAFETY: the header is there.
+    if unsafe { *ip.add(F::TTL) } <= 1 {
+        return count::drop_of(service, Reason::DropTtl);
+    }
+    // SAFETY: both headers are there; the flow is a map value whose tag was compared.
+    unsafe {
+        let delta = u64::from((*flow).l4_delta);
+        if frame.key.proto == u32::from(l4::TCP) {
+            let Some(tcp) = window.ptr(frame.l4, l4::TCP_HEADER) else {
+                return count::drop(Reason::DropTruncated);
+            };
+            let check = load16(tcp.add(l4::TCP_CHECK));
+            store16(tcp.add(l4::TCP_CHECK), update(check, delta));
+        } else {
+            let check = load16(head.add(l4::UDP_CHECK));
+            // 0 means "none" over IPv4 and was refused over IPv6.
+            if check != 0 {
+                store16(head.add(l4::UDP_CHECK), update_udp(check, delta));
+            }
+        }
+        store32(head, (*flow).ports);
+        F::rewrite(ip, &(*flow).src, &(*flow).dst, (*flow).l3_delta);
+
+        let now = (bpf_jiffies64() >> (settings.coarse_shift & 63)) as u32;
+        if (*flow).last_seen != now {
+            (*flow).last_seen = now;
+        }
+    }
+    let tags = (dst >> 48) as u32 | (src >> 48 << 16) as u32;
+    if tags == 0 && frame.tags == 0 {
+        let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropTruncated) };
+        // SAFETY: 14 bytes at `link`; the EtherType stays.
+        unsafe {
+            store64(link, dst & Hop::MAC | src << 48);
+            store32(link.add(8), (src >> 16) as u32);
+        }
+    } else if !link::replace(ctx, frame.tags, dst, src) {
+        return count::drop_of(service, Reason::DropTags);
+    }
+    count::forwarded(unsafe { (*flow).counter }, frame.ip_len);
+    out(ctx, ifindex as u32)
+}
+
+#[inline(always)]
+fn out(ctx: &XdpContext, ifindex: u32) -> u32 {
+    if ifindex == ctx.ingress_ifindex() as u32 { XDP_TX } else { unsafe { bpf_redirect(ifindex, 0) as u32 } }
+}

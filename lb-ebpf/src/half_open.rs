@@ -1,0 +1,134 @@
+//! Half-open flows: a fixed array of buckets. A newcomer takes an empty slot, else the oldest, and whatever that one
+//! owned (its reverse entry, its source port, its count) is freed by the same hand.
+
+use core::ptr;
+
+use lb_common::abi::{Bucket, Flow, FlowKey, HALF_OPEN_WAYS, Slot};
+use lb_common::conntrack::{Phase, State};
+use lb_common::hash::FlowHash;
+
+use crate::atomics::swap64;
+use crate::control::{answer_key, change};
+use crate::count;
+use crate::family::Family;
+
+/// A slot that this CPU owns: its state is `BUSY`.
+pub struct Owned<A> {
+    pub slot: *mut Slot<A>,
+    owner: u64,
+}
+
+impl<A> Owned<A> {
+    /// Gives the slot back, holding its flow.
+    #[inline(always)]
+    pub fn keep(self) {
+        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, Slot::<A>::LIVE)) };
+    }
+
+    /// Gives the slot back empty.
+    #[inline(always)]
+    pub fn vacate(self) {
+        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, Slot::<A>::EMPTY)) };
+    }
+
+    /// The flow's forward value.
+    #[inline(always)]
+    pub fn flow(&self) -> *mut Flow<A> {
+        unsafe { &raw mut (*self.slot).flow }
+    }
+}
+
+/// What a search found.
+pub enum Search<A> {
+    /// The flow is here, and now ours.
+    Found(Owned<A>),
+    /// It is not here.
+    Absent,
+    /// Another CPU is changing it.
+    Busy,
+}
+
+/// The bucket of a flow.
+#[inline(always)]
+pub fn bucket<F: Family>(hash: FlowHash, mask: u32) -> Option<*mut Bucket<F::Addr>> {
+    F::half_open().get_ptr_mut(hash.tag() & mask)
+}
+
+/// Finds a flow and takes its slot.
+#[inline(always)]
+pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, hash: FlowHash) -> Search<F::Addr> {
+    for way in 0..HALF_OPEN_WAYS {
+        let slot = unsafe { &raw mut (*bucket).slots[way] };
+        let owner = unsafe { owner(slot) };
+        if owner & Slot::<F::Addr>::STATE != Slot::<F::Addr>::LIVE
+            || unsafe { (*slot).flow.tag } != hash.tag()
+            || !F::same_key(unsafe { &(*slot).key }, key)
+        {
+            continue;
+        }
+        return match take(slot, owner) {
+            Some(owned) => Search::Found(owned),
+            None => Search::Busy,
+        };
+    }
+    Search::Absent
+}
+
+/// Takes a slot for a newcomer: an empty one, else the oldest, whose flow is closed and freed. `None`: all are being
+/// changed by others.
+#[inline(always)]
+pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32) -> Option<Owned<F::Addr>> {
+    let mut victim: *mut Slot<F::Addr> = ptr::null_mut();
+    let mut victim_owner = 0;
+    let mut oldest = 0;
+    for way in 0..HALF_OPEN_WAYS {
+        let slot = unsafe { &raw mut (*bucket).slots[way] };
+        let owner = unsafe { owner(slot) };
+        let age = match owner & Slot::<F::Addr>::STATE {
+            s if s == Slot::<F::Addr>::EMPTY => u32::MAX,
+            s if s == Slot::<F::Addr>::LIVE => now.wrapping_sub(unsafe { (*slot).flow.opened }) >> 1,
+            _ => continue,
+        };
+        if victim.is_null() || age > oldest {
+            (victim, victim_owner, oldest) = (slot, owner, age);
+        }
+    }
+    if victim.is_null() {
+        return None;
+    }
+    let owned = take(victim, victim_owner)?;
+    if victim_owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE {
+        count::member(unsafe { (*victim).flow.member }, |stats| stats.overwritten += 1);
+        release::<F>(victim);
+    }
+    Some(owned)
+}
+
+/// Closes an owned slot's flow and frees its reverse entry, and with it its source port.
+#[inline(never)]
+pub fn release<F: Family>(slot: *mut Slot<F::Addr>) -> u32 {
+    let proto = unsafe { (*slot).key.proto };
+    let reverse_key = answer_key::<F>(unsafe { &(*slot).flow }, proto);
+    if let Some(reverse) = F::flows().get_ptr_mut(reverse_key) {
+        let state = State(unsafe { (*reverse).state });
+        if state.phase() == Phase::Opening as u32 {
+            count::member(unsafe { (*reverse).member }, |stats| stats.unanswered += 1);
+        }
+        change(reverse, state, state.closed());
+        let _ = F::flows().remove(reverse_key);
+    }
+    0
+}
+
+/// Takes a slot whose owner word was `owner`.
+#[inline(always)]
+pub fn take<A>(slot: *mut Slot<A>, owner: u64) -> Option<Owned<A>> {
+    let busy = Slot::<A>::next(owner, Slot::<A>::BUSY);
+    unsafe { swap64(&raw mut (*slot).owner, owner, busy) }.then_some(Owned { slot, owner: busy })
+}
+
+/// A slot's owner word.
+#[inline(always)]
+pub unsafe fn owner<A>(slot: *mut Slot<A>) -> u64 {
+    unsafe { (&raw const (*slot).owner).read_volatile() }
+}

@@ -1,0 +1,57 @@
+//! Link headers whose number of VLAN tags changes between ingress and egress.
+
+use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use lb_common::abi::Hop;
+use lb_common::wire::load::{load16, store16, store32, store64};
+use lb_common::wire::{Packet, eth};
+
+use crate::frame::Window;
+
+/// Replaces the link header by one with the tags of a next hop (`dst`, `src`: words of [`Hop`]). The IP header is
+/// complete already. Says whether there was room.
+#[inline(never)]
+pub fn replace(ctx: &XdpContext, tags_in: u32, dst: u64, src: u64) -> bool {
+    let (outer, inner) = ((dst >> 48) as u16, (src >> 48) as u16);
+    let (n_in, n_out) = (count(tags_in as u16, (tags_in >> 16) as u16), count(outer, inner));
+    let window = Window::new(ctx);
+    // The L3 header's EtherType, before anything moves.
+    let at = eth::TYPE + n_in * eth::TAG;
+    let Some(proto) = window.ptr(at, 2) else { return false };
+    // SAFETY: two bytes at `proto`.
+    let proto = unsafe { load16(proto) };
+    let shift = (n_in as i32 - n_out as i32) * eth::TAG as i32;
+    if shift != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, shift) } != 0 {
+        return false;
+    }
+    let window = Window::new(ctx);
+    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+    // SAFETY: as many bytes as each pointer was asked for.
+    unsafe {
+        store64(link, dst & Hop::MAC | src << 48);
+        store32(link.add(8), (src >> 16) as u32);
+        match n_out {
+            0 => store16(link.add(eth::TYPE), proto),
+            1 => {
+                let Some(tag) = window.ptr(eth::TYPE, 2 + eth::TAG) else { return false };
+                store16(tag, eth::VLAN);
+                store16(tag.add(2), outer);
+                store16(tag.add(4), proto);
+            }
+            _ => {
+                let Some(tag) = window.ptr(eth::TYPE, 2 + 2 * eth::TAG) else { return false };
+                store16(tag, eth::QINQ);
+                store16(tag.add(2), outer);
+                store16(tag.add(4), eth::VLAN);
+                store16(tag.add(6), inner);
+                store16(tag.add(8), proto);
+            }
+        }
+    }
+    true
+}
+
+/// Number of tags.
+#[inline(always)]
+fn count(outer: u16, inner: u16) -> usize {
+    (outer != 0) as usize + (inner != 0) as usize
+}

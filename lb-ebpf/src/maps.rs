@@ -1,0 +1,73 @@
+//! The maps. Their keys, values and meaning are `lb_common::abi`'s; sizes marked *at load* are placeholders that user
+//! space overrides. All are preallocated: nothing on the packet path waits for memory.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, Queue},
+};
+use lb_common::abi::{
+    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS,
+    MAX_POOL, MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings,
+    Traffic,
+};
+
+/// At load.
+const SIZED_AT_LOAD: u32 = 64;
+/// VIPs and source addresses together.
+const MAX_LOCALS: u32 = MAX_SERVICES + 2 * MAX_POOL as u32;
+
+/// A key and its value.
+#[repr(C)]
+pub struct Record<A> {
+    pub key: FlowKey<A>,
+    pub flow: Flow<A>,
+}
+
+#[map]
+pub static META: Array<Meta> = Array::with_max_entries(1, 0);
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+pub static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
+#[map]
+pub static ADDRESSES: Array<u64> = Array::with_max_entries(BITMAP_WORDS, 0);
+#[map]
+pub static LOCALS: HashMap<Addr6, u32> = HashMap::with_max_entries(MAX_LOCALS, 0);
+#[map]
+pub static SERVICES: HashMap<ServiceKey, ServiceInfo> = HashMap::with_max_entries(MAX_SERVICES, 0);
+#[map]
+pub static DESCRIPTORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
+#[map]
+pub static SLOTS: Array<u32> = Array::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static MEMBERS: Array<Member> = Array::with_max_entries(MAX_MEMBERS, 0);
+#[map]
+pub static CURSORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
+#[map]
+pub static PORT_CURSORS: Array<u32> = Array::with_max_entries(MAX_MEMBERS * MAX_POOL as u32, 0);
+#[map]
+pub static FLOWS4: HashMap<FlowKey4, FlowV4> = HashMap::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static FLOWS6: HashMap<FlowKey6, FlowV6> = HashMap::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static HALF_OPEN4: Array<Bucket<Addr4>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static HALF_OPEN6: Array<Bucket<Addr6>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static AGES4: Queue<FlowKey4> = Queue::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static AGES6: Queue<FlowKey6> = Queue::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_MEMBERS * 2, 0);
+#[map]
+pub static MEMBER_STATS: PerCpuArray<MemberStats> = PerCpuArray::with_max_entries(MAX_MEMBERS, 0);
+#[map]
+pub static SERVICE_STATS: PerCpuArray<ServiceStats> = PerCpuArray::with_max_entries(MAX_SERVICES, 0);
+/// Where a new flow's reverse entry is built: the stack has no room for it. One user at a time: nothing interrupts the
+/// program on its CPU to run it again. Not pinned.
+#[map]
+pub static SCRATCH4: PerCpuArray<Record<Addr4>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static SCRATCH6: PerCpuArray<Record<Addr6>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::MAX, 0);
