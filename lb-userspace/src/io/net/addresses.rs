@@ -38,8 +38,16 @@ pub(super) struct Addresses {
     interface: String,
     wanted: BTreeSet<IpAddr>,
     ours: BTreeSet<IpAddr>,
-    /// Device and MAC from which the addresses were last announced; `None` while the link does not work.
-    announced: Option<(u32, [u8; 6])>,
+    /// From where the addresses were last announced; `None` while the link does not work.
+    announced: Option<Origin>,
+}
+
+/// A link in one stretch of work. When any of it changes, neighbours may have forgotten or mislearned our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    ifindex: u32,
+    mac: [u8; 6],
+    carrier_changes: u32,
 }
 
 /// What is to be announced, and from where.
@@ -148,10 +156,11 @@ impl Addresses {
 
     /// New addresses; all of them when the link came back, or changed its MAC.
     fn announcement(&mut self, link: &Link, result: &Managed) -> Option<Announcement> {
-        let from = link.mac.filter(|_| link.up && link.carrier).map(|mac| (link.index, mac));
+        let works = link.mac.filter(|_| link.up && link.carrier);
+        let from = works.map(|mac| Origin { ifindex: link.index, mac, carrier_changes: link.carrier_changes });
         let whole = from != self.announced;
         self.announced = from;
-        let (ifindex, mac) = from?;
+        let Origin { ifindex, mac, .. } = from?;
         let addresses: Vec<_> = if whole { &result.ours } else { &result.added }.iter().copied().collect();
         (!addresses.is_empty()).then_some(Announcement { ifindex, mac, addresses })
     }

@@ -105,6 +105,7 @@ mod tests {
             mtu: 1500,
             up: true,
             carrier: true,
+            carrier_changes: 0,
             oper_state: "up",
             vlan: None,
         }

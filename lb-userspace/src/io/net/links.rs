@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) up: bool,
     /// The lower layer works.
     pub(super) carrier: bool,
+    /// How often the carrier came or went: shows what happened between two looks.
+    pub(super) carrier_changes: u32,
     pub(super) oper_state: &'static str,
     pub(super) vlan: Option<Vlan>,
 }
@@ -88,6 +90,7 @@ impl Link {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             carrier: message.header.flags.contains(LinkFlags::LowerUp),
+            carrier_changes: 0,
             oper_state: "unknown",
             vlan: None,
         };
@@ -96,6 +99,7 @@ impl Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
+                LinkAttribute::CarrierChanges(n) => link.carrier_changes = *n,
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::OperState(state) => link.oper_state = oper_state(*state),
                 LinkAttribute::Link(index) => parent = Some(*index),
@@ -130,5 +134,37 @@ fn oper_state(state: State) -> &'static str {
         State::Dormant => "dormant",
         State::Up => "up",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn vlan_device_is_parsed_with_its_parent_and_tag() {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        let tag = vec![InfoVlan::Id(291), InfoVlan::Protocol(VlanProtocol::Ieee8021Q)];
+        message.attributes = vec![
+            LinkAttribute::IfName("v291".into()),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
+            LinkAttribute::Link(3),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(tag))]),
+        ];
+        let link = Link::parse(&message);
+        assert_eq!(link.vlan, Some(Vlan { parent: 3, id: 291, service_tag: false }));
+        assert_eq!((link.index, link.name.as_str(), link.up, link.carrier), (7, "v291", true, true));
+    }
+
+    #[test]
+    fn veth_with_a_peer_index_is_no_vlan() {
+        let mut message = LinkMessage::default();
+        message.attributes =
+            vec![LinkAttribute::Link(3), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)])];
+        assert_eq!(Link::parse(&message).vlan, None);
     }
 }

@@ -93,6 +93,9 @@ fn describe(error: &hyper::Error) -> String {
     if error.is_parse_too_large() {
         return format!("response headers exceed {} KiB", HEAD_BYTES >> 10);
     }
+    if error.is_canceled() {
+        return "connection ended, or spoke, before the request was sent".to_owned();
+    }
     if error.is_incomplete_message() {
         return "connection closed before the response was complete".to_owned();
     }
