@@ -11,6 +11,7 @@ mod down;
 mod flows;
 mod output;
 mod reload;
+mod run;
 mod service;
 mod stats;
 mod status;
@@ -80,6 +81,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::Args),
     /// The roll call: every backend, in rotation or with the reason why not.
     Status,
     /// Look at backends, or change them: in the running state and in the file.
@@ -134,6 +136,11 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Outcome {
     let Cli { global, verb } = cli;
+    // The daemon brings its own runtime, and is no client of itself.
+    let verb = match verb {
+        Verb::Run(args) => return Ok(run::run(args, global.config)),
+        other => other,
+    };
     let socket = global.socket.unwrap_or_else(|| socket_of(&global.config));
     let context = Context {
         client: Client::new(socket),
@@ -146,6 +153,7 @@ fn dispatch(cli: Cli) -> Outcome {
         .map_err(|e| ControlError::new(ErrorCode::System, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         match verb {
+            Verb::Run(_) => unreachable!("it has returned above"),
             Verb::Status => status::run(&context).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
