@@ -1,0 +1,9 @@
+//! Real traffic through the real daemon, in network namespaces.
+
+mod change;
+mod harness;
+mod refusal;
+mod shapes;
+mod spread;
+mod stage;
+mod transfer;

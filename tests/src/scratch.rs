@@ -1,0 +1,116 @@
+//! What a testbed leaves outside its namespaces: one folder with logs, files and a private BPF file system; and the
+//! sweep that removes what a crashed run left.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::netns;
+
+/// The folder of one testbed, removed with its guard.
+pub struct Scratch {
+    name: String,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Scratch {
+    /// Makes `<prefix>-<pid>-<n>` in the temporary folder, with a BPF file system in it. First sweeps what dead processes
+    /// of the same prefix left.
+    #[track_caller]
+    pub fn create(prefix: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        sweep(prefix, Sweep::Dead);
+        let name = format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(&name);
+        let bpf = path.join("bpf");
+        std::fs::create_dir_all(&bpf).unwrap_or_else(|e| panic!("cannot make {}: {e}", bpf.display()));
+        mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .unwrap_or_else(|e| panic!("cannot mount a BPF file system at {}: {e}; this needs root", bpf.display()));
+        Self { name, path, kept: false }
+    }
+
+    /// Its name, which its namespaces' names begin with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A path in it.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.path.join(file)
+    }
+
+    /// The BPF file system.
+    pub fn bpf(&self) -> PathBuf {
+        self.path("bpf")
+    }
+
+    /// Leaves it when the guard goes.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Which testbeds a sweep removes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Only those whose process is gone and that were not kept on purpose.
+    Dead,
+    /// All.
+    All,
+}
+
+/// File in a testbed's folder that says it was kept on purpose.
+pub const KEPT: &str = "kept";
+
+/// Removes testbeds of `prefix`: namespaces with all that runs in them, pins, folders. Returns what was removed.
+pub fn sweep(prefix: &str, which: Sweep) -> Vec<String> {
+    let ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let pid = name.strip_prefix(prefix)?.strip_prefix('-')?.split('-').next()?.parse::<u32>().ok()?;
+        Some((name, pid))
+    };
+    let list = |folder: &Path| -> Vec<(String, u32)> {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|e| ours(&e)).collect()
+    };
+    let temporary = std::env::temp_dir();
+    let kept = |name: &str| {
+        list(&temporary)
+            .iter()
+            .any(|(bed, _)| name.starts_with(bed.as_str()) && temporary.join(bed).join(KEPT).exists())
+    };
+    let doomed = |(name, pid): &(String, u32)| {
+        which == Sweep::All || (!Path::new(&format!("/proc/{pid}")).exists() && !kept(name))
+    };
+    let mut removed = Vec::new();
+    // Namespaces before folders: the folder says what was kept, and what runs inside writes to it.
+    for (name, _) in list(Path::new(netns::FOLDER)).into_iter().filter(doomed).collect::<Vec<_>>() {
+        netns::remove(&name);
+        removed.push(format!("namespace {name}"));
+    }
+    for (name, _) in list(&temporary).into_iter().filter(doomed).collect::<Vec<_>>() {
+        let path = temporary.join(name);
+        remove(&path);
+        removed.push(format!("folder {} and the pins in it", path.display()));
+    }
+    removed
+}
+
+fn remove(path: &Path) {
+    // Unmounting drops the pins, and with them links, programs and maps. Not mounted is no error.
+    let _ = umount2(&path.join("bpf"), MntFlags::MNT_DETACH);
+    if let Err(e) = std::fs::remove_dir_all(path)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        eprintln!("cannot remove {}: {e}", path.display());
+    }
+}
