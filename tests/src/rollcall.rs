@@ -244,7 +244,7 @@ impl Rollcall {
     #[track_caller]
     pub fn cli(&self, bed: &Bed, arguments: &[&str]) -> Answer {
         let mut command = bed.edge.command(binary());
-        command.arg("--socket").arg(self.socket()).args(arguments);
+        command.arg("--config").arg(self.file()).arg("--socket").arg(self.socket()).args(arguments);
         answer(&mut command)
     }
 
