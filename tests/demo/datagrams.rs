@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lb_tests::bed::{Bed, FAMILIES};
-use lb_tests::process::Process;
-use lb_tests::{load, udp};
+use lb_tests::testbed::bed::{Bed, FAMILIES};
+use lb_tests::testbed::process::Process;
+use lb_tests::testbed::{load, udp};
 
 const PAUSE: Duration = Duration::from_millis(50);
 const TIMEOUT: Duration = Duration::from_secs(1);

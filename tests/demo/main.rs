@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use lb_tests::scratch::{self, Sweep};
+use lb_tests::testbed::scratch::{self, Sweep};
 
 /// Options of the demo.
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lb_tests::load::{Load, Tally};
-use lb_tests::rollcall::members;
+use lb_tests::testbed::load::{Load, Tally};
+use lb_tests::testbed::rollcall::members;
 use serde_json::Value;
 
 use crate::datagrams::Asking;

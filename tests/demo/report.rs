@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use lb_tests::load::{Failure, Tally};
+use lb_tests::testbed::load::{Failure, Tally};
 use serde_json::{Value, json};
 
 /// The life of the server that died.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lb_tests::load::{Load, Tally};
+use lb_tests::testbed::load::{Load, Tally};
 
 use crate::interrupt::{self, Interrupted};
 

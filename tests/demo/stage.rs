@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lb_tests::bed::{Bed, FAMILIES, Plan, Shape};
-use lb_tests::load::{self, Connections, Load};
-use lb_tests::nginx::Nginx;
-use lb_tests::process::Process;
-use lb_tests::rollcall::{self, Configuration, Rollcall, WEB};
+use lb_tests::testbed::bed::{Bed, FAMILIES, Plan, Shape};
+use lb_tests::testbed::load::{self, Connections, Load};
+use lb_tests::testbed::nginx::Nginx;
+use lb_tests::testbed::process::Process;
+use lb_tests::testbed::rollcall::{self, Configuration, Rollcall, WEB};
 
 use crate::datagrams;
 
@@ -72,7 +72,7 @@ impl Stage {
     pub fn guide(&self) -> String {
         let rollcall = rollcall::binary();
         let cli = format!("{} --config {}", rollcall.display(), self.rollcall.file().display());
-        let client = format!("nsenter --net={}/{}", lb_tests::netns::FOLDER, self.bed.clients[0].name());
+        let client = format!("nsenter --net={}/{}", lb_tests::testbed::netns::FOLDER, self.bed.clients[0].name());
         let [v4, v6] = FAMILIES.map(|f| SocketAddr::new(self.bed.vip(f), WEB));
         format!(
             "Everything is left running. To look around, as root:\n\

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use lb_tests::bed::Shape;
-use lb_tests::poll;
-use lb_tests::rollcall::{member, members};
+use lb_tests::testbed::bed::Shape;
+use lb_tests::testbed::poll;
+use lb_tests::testbed::rollcall::{member, members};
 
 use crate::stage::{Stage, Steady, assert_no_failures};
 
