@@ -5,10 +5,11 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 macro_rules! atomics {
     ($add:ident, $swap:ident, $t:ty) => {
-        /// Adds, and returns what was there before. Fetch-and-add: kernel 5.12.
+        /// Adds, and returns what was there before. Fetch-and-add: kernel 5.12. Not relaxed: for that order LLVM 22 emits
+        /// the form without fetch even where the result is used, and the result is then the addend.
         #[inline(always)]
         pub unsafe fn $add(at: *mut $t, n: $t) -> $t {
-            unsafe { atomic_xadd::<$t, $t, { AtomicOrdering::Relaxed }>(at, n) }
+            unsafe { atomic_xadd::<$t, $t, { AtomicOrdering::SeqCst }>(at, n) }
         }
 
         /// Replaces `old` by `new` if it is there; says whether it was. Compare-and-exchange: kernel 5.12.

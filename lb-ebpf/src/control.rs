@@ -15,9 +15,9 @@ use crate::maps::SETTINGS;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// What to do with a segment.
-pub struct Step;
+pub struct Move;
 
-impl Step {
+impl Move {
     /// Forward it.
     pub const FORWARD: u32 = 0;
     /// It opens a new flow where an old one ended: choose again.
@@ -36,18 +36,18 @@ pub fn answer_key<F: Family>(flow: &Flow<F::Addr>, proto: u32) -> FlowKey<F::Add
 #[inline(never)]
 pub fn segment<F: Family>(key: &FlowKey<F::Addr>, flow: *mut Flow<F::Addr>, flags: u8, seq: u32) -> u32 {
     if l4::contradict(flags) {
-        return Step::REFUSE;
+        return Move::REFUSE;
     }
     // SAFETY: map values, here and below; words that others change are changed by compare-and-swap.
     let from_client = unsafe { (*flow).direction } == Direction::Forward as u32;
     let authority = if from_client {
         let reverse = answer_key::<F>(unsafe { &*flow }, key.proto);
-        match F::flows().get_ptr_mut(reverse) {
+        match F::flows().get_ptr_mut(&reverse) {
             Some(reverse) => reverse,
             None => {
                 // An orphan cannot be forwarded back; give its tuple up.
                 let _ = F::flows().remove(key);
-                return Step::REOPEN;
+                return Move::REOPEN;
             }
         }
     } else {
@@ -59,15 +59,15 @@ pub fn segment<F: Family>(key: &FlowKey<F::Addr>, flow: *mut Flow<F::Addr>, flag
             if flags & l4::ACK != 0 && state.is_half_open() {
                 answer::<F>(authority, seq);
             }
-            return Step::FORWARD;
+            return Move::FORWARD;
         }
         if state.phase() < Phase::Closing as u32 {
             // The backend challenges it (RFC 5961, section 4); a spoofed SYN must not move a living flow.
-            return Step::FORWARD;
+            return Move::FORWARD;
         }
         change(authority, state, state.closed());
         let _ = F::flows().remove(key);
-        return Step::REOPEN;
+        return Move::REOPEN;
     }
     let direction = if from_client { Direction::Forward } else { Direction::Reverse };
     if flags & l4::RST != 0 {
@@ -79,7 +79,7 @@ pub fn segment<F: Family>(key: &FlowKey<F::Addr>, flow: *mut Flow<F::Addr>, flag
     } else {
         change(authority, state, state.fin(direction));
     }
-    Step::FORWARD
+    Move::FORWARD
 }
 
 /// The backend's answer: its SYN-ACK with sequence number `seq`, or a datagram. Measures the handshake once.

@@ -51,7 +51,7 @@ fn next_record<F: Family>() -> u32 {
     let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else { return 0 };
     unsafe { add64(&raw mut (*clock).examined, 1) };
     // The queue holds a key for each record kept, with room for all that are in hand at once.
-    if !is_over::<F>(&key, settings) && F::ages().push(key, 0).is_ok() {
+    if !is_over::<F>(&key, settings) && F::ages().push(&key, 0).is_ok() {
         return 0;
     }
     free::<F>(&key);
@@ -65,11 +65,11 @@ fn next_record<F: Family>() -> u32 {
 /// Whether a record's time is over: idle, in both directions, for its phase's limit.
 #[inline(always)]
 fn is_over<F: Family>(key: &FlowKey<F::Addr>, settings: &Settings) -> bool {
-    let Some(reverse) = F::flows().get_ptr_mut(*key) else { return true };
+    let Some(reverse) = F::flows().get_ptr_mut(key) else { return true };
     // SAFETY: map values.
     let (state, mut seen) = unsafe { (State((*reverse).state), (*reverse).last_seen) };
     let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
-    if let Some(forward) = F::flows().get_ptr_mut(forward_key) {
+    if let Some(forward) = F::flows().get_ptr_mut(&forward_key) {
         // The tuple may belong to a newer flow by now.
         let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
         let forward_seen = unsafe { (*forward).last_seen };
@@ -101,17 +101,17 @@ fn limit(state: State, proto: u32, settings: &Settings) -> u32 {
 /// Frees both entries of a record.
 #[inline(always)]
 fn free<F: Family>(key: &FlowKey<F::Addr>) {
-    let Some(reverse) = F::flows().get_ptr_mut(*key) else { return };
+    let Some(reverse) = F::flows().get_ptr_mut(key) else { return };
     let state = State(unsafe { (*reverse).state });
     change(reverse, state, state.closed());
     let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
-    if let Some(forward) = F::flows().get_ptr_mut(forward_key) {
+    if let Some(forward) = F::flows().get_ptr_mut(&forward_key) {
         let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
         if owns {
-            let _ = F::flows().remove(forward_key);
+            let _ = F::flows().remove(&forward_key);
         }
     }
-    let _ = F::flows().remove(*key);
+    let _ = F::flows().remove(key);
 }
 
 /// Frees a bucket's flows that were never promoted in time.
@@ -121,7 +121,7 @@ fn next_bucket<F: Family>(settings: &Settings, index: u32) -> u32 {
     let now = unsafe { bpf_jiffies64() } as u32;
     for way in 0..HALF_OPEN_WAYS {
         // SAFETY: an array's value; the slot is changed only once it is ours.
-        let slot = unsafe { &raw mut (*bucket).slots[way] };
+        let slot = half_open::slot_at(bucket, way);
         let owner = unsafe { half_open::owner(slot) };
         if owner & Slot::<F::Addr>::STATE != Slot::<F::Addr>::LIVE {
             continue;
@@ -130,7 +130,7 @@ fn next_bucket<F: Family>(settings: &Settings, index: u32) -> u32 {
         if (age as i32) < 0 || age <= settings.half_open {
             continue;
         }
-        if let Some(owned) = half_open::take(slot, owner) {
+        if let Some(owned) = half_open::take(slot, way as u32, owner) {
             half_open::release::<F>(slot);
             owned.vacate();
         }

@@ -7,7 +7,8 @@ use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6};
 use lb_common::wire::load::{load16, load32, store16, store32};
 use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6};
 
-use crate::maps::{self, Record};
+use crate::maps;
+use crate::step::Work;
 
 /// A version of IP.
 pub trait Family: Sized {
@@ -25,9 +26,12 @@ pub trait Family: Sized {
     fn flows() -> &'static HashMap<FlowKey<Self::Addr>, Flow<Self::Addr>>;
     fn half_open() -> &'static Array<Bucket<Self::Addr>>;
     fn ages() -> &'static Queue<FlowKey<Self::Addr>>;
-    fn scratch() -> &'static PerCpuArray<Record<Self::Addr>>;
+    fn work() -> &'static PerCpuArray<Work<Self::Addr>>;
 
-    /// Checks the header and finds L4.
+    /// Where L4 is, if the header at `ip` has version and length as most do, no options, no extensions and no fragment.
+    /// Lengths are not checked against the frame.
+    unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located>;
+    /// Checks the header and finds L4 behind whatever stands before it.
     fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault>;
     /// Destination address of the header at `ip`.
     unsafe fn destination(ip: *const u8) -> Self::Addr;
@@ -81,8 +85,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn scratch() -> &'static PerCpuArray<Record<Addr4>> {
-        &maps::SCRATCH4
+    fn work() -> &'static PerCpuArray<Work<Addr4>> {
+        &maps::WORK4
+    }
+
+    #[inline(always)]
+    unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
+        unsafe { ipv4::plain(ip, l3) }
     }
 
     #[inline(always)]
@@ -184,8 +193,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn scratch() -> &'static PerCpuArray<Record<Addr6>> {
-        &maps::SCRATCH6
+    fn work() -> &'static PerCpuArray<Work<Addr6>> {
+        &maps::WORK6
+    }
+
+    #[inline(always)]
+    unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
+        unsafe { ipv6::plain(ip, l3) }
     }
 
     #[inline(always)]

@@ -11,40 +11,50 @@ use lb_common::conntrack::{Direction, State};
 use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
 use lb_common::wire::{Packet, eth, l4};
 
-use crate::control::{self, Step};
+use crate::control::{self, Move};
 use crate::count;
 use crate::family::Family;
 use crate::frame::{Frame, Window};
 use crate::link;
-use crate::maps::MEMBERS;
+use crate::maps::{MEMBERS, SETTINGS};
 use crate::miss;
+use crate::step::{self, Step};
 
-/// A packet whose destination may be ours, from here to its verdict.
+/// A packet that was parsed the long way.
+#[inline(never)]
+pub fn look_up<F: Family>(ctx: &XdpContext) -> u32 {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
+        return count::drop(Reason::DropInternal);
+    };
+    let window = Window::new(ctx);
+    // SAFETY: this CPU's.
+    packet::<F>(ctx, window, settings, &unsafe { &*work }.found.frame())
+}
+
+/// A packet whose destination may be ours: its verdict, or [`Step::MISS`].
 #[inline(always)]
 pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, frame: &Frame<F::Addr>) -> u32 {
+    // By a constant before anything else: checked after an unknown offset, the compiler would see that it follows, but
+    // the verifier would not.
+    let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
     let Some(flow) = F::flows().get_ptr_mut(frame.key) else {
-        return miss::packet::<F>(ctx, settings, frame);
+        return step::leave::<F>(frame, Step::MISS);
     };
     // SAFETY: a map value; it may be another flow's by now, which the tag tells.
     let (tag, direction) = unsafe { ((*flow).tag, (*flow).direction) };
     if tag != frame.hash.tag() {
-        return miss::packet::<F>(ctx, settings, frame);
+        return step::leave::<F>(frame, Step::MISS);
     }
-    let Some(head) = window.ptr(frame.l4, l4::UDP_HEADER) else {
-        return miss::refuse::<F>(frame, Reason::DropTruncated);
-    };
     if frame.key.proto == u32::from(l4::TCP) {
-        if window.ptr(frame.l4, l4::TCP_HEADER).is_none() {
-            return miss::refuse::<F>(frame, Reason::DropTruncated);
-        }
-        // SAFETY: a TCP header at `head`.
-        let flags = unsafe { *head.add(l4::TCP_FLAGS) };
+        let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else { return count::drop(Reason::DropTruncated) };
+        // SAFETY: a TCP header at `tcp`.
+        let flags = unsafe { *tcp.add(l4::TCP_FLAGS) };
         if flags & (l4::FIN | l4::SYN | l4::RST) != 0 {
             // SAFETY: as above.
-            let seq = u32::from_be(unsafe { load32(head.add(l4::TCP_SEQ)) });
-            match control::segment::<F>(&frame.key, flow, flags, seq) {
-                Step::FORWARD => {}
-                Step::REOPEN => return miss::packet::<F>(ctx, settings, frame),
+            let seq = u32::from_be(unsafe { load32(tcp.add(l4::TCP_SEQ)) });
+            match control::segment::<F>(frame.key, flow, flags, seq) {
+                Move::FORWARD => {}
+                Move::REOPEN => return step::leave::<F>(frame, Step::MISS),
                 _ => return count::drop(Reason::DropFlags),
             }
         }
@@ -59,12 +69,12 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
         let Some(member) = MEMBERS.get_ptr(unsafe { (*flow).member }) else {
             return count::drop(Reason::DropInternal);
         };
-        if !is_from(ctx, window, frame, unsafe { &(*flow).hop }) && !miss::refresh::<F>(ctx, settings, frame, flow) {
+        if !is_from(ctx, link, frame, unsafe { &(*flow).hop }) && !miss::refresh::<F>(ctx, settings, frame, flow) {
             return count::pass(Reason::PassOtherMac);
         }
         send::<F>(ctx, window, settings, frame, flow, unsafe { &(*member).hop })
     } else {
-        if !is_to_us(window, settings) {
+        if !is_to_us(link, settings) {
             return count::pass(Reason::PassOtherMac);
         }
         send::<F>(ctx, window, settings, frame, flow, unsafe { &(*flow).hop })
@@ -73,15 +83,14 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
 
 /// Whether a frame came exactly the way that `hop` leads back: MACs, tags and interface.
 #[inline(always)]
-fn is_from<A>(ctx: &XdpContext, window: Window, frame: &Frame<A>, hop: &Hop) -> bool {
-    let back = way_back(ctx, window, frame.tags);
+fn is_from<A>(ctx: &XdpContext, link: *const u8, frame: &Frame<A>, hop: &Hop) -> bool {
+    let back = way_back(ctx, link, frame.at.tags);
     back.dst == hop.dst && back.src == hop.src && back.link == hop.link
 }
 
-/// The way back to where a frame came from.
+/// The way back to where a frame came from. An Ethernet header is at `link`.
 #[inline(always)]
-pub fn way_back(ctx: &XdpContext, window: Window, tags: u32) -> Hop {
-    let Some(link) = window.ptr(0, eth::HEADER) else { return Hop { dst: 0, src: 0, link: 0 } };
+pub fn way_back(ctx: &XdpContext, link: *const u8, tags: u32) -> Hop {
     // SAFETY: 14 bytes at `link`.
     let (to, from) = unsafe { (load64(link), load64(link.add(eth::SRC))) };
     Hop {
@@ -91,10 +100,9 @@ pub fn way_back(ctx: &XdpContext, window: Window, tags: u32) -> Hop {
     }
 }
 
-/// Whether a frame is addressed to one of our interfaces.
+/// Whether a frame is addressed to one of our interfaces. An Ethernet header is at `link`.
 #[inline(always)]
-pub fn is_to_us(window: Window, settings: &Settings) -> bool {
-    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+pub fn is_to_us(link: *const u8, settings: &Settings) -> bool {
     // SAFETY: 14 bytes at `link`.
     let to = unsafe { load64(link) } & Hop::MAC;
     let m = &settings.macs;
@@ -111,7 +119,10 @@ pub fn send<F: Family>(
     flow: *mut Flow<F::Addr>,
     hop: &Hop,
 ) -> u32 {
-    let (Some(ip), Some(head)) = (window.ptr(frame.l3, F::HEADER), window.ptr(frame.l4, l4::UDP_HEADER)) else {
+    // The link header first: see `packet`.
+    let (Some(link), Some(ip), Some(head)) =
+        (window.ptr(0, eth::HEADER), window.ptr(frame.at.l3, F::HEADER), window.ptr(frame.at.l4, l4::UDP_HEADER))
+    else {
         return count::drop(Reason::DropTruncated);
     };
     // One read of each word: user space replaces them while we look.
@@ -134,16 +145,18 @@ pub fn send<F: Family>(
     unsafe {
         let delta = u64::from((*flow).l4_delta);
         if frame.key.proto == u32::from(l4::TCP) {
-            let Some(tcp) = window.ptr(frame.l4, l4::TCP_HEADER) else {
+            let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
                 return count::drop(Reason::DropTruncated);
             };
             let check = load16(tcp.add(l4::TCP_CHECK));
             store16(tcp.add(l4::TCP_CHECK), update(check, delta));
         } else {
             let check = load16(head.add(l4::UDP_CHECK));
-            // 0 means "none" over IPv4 and was refused over IPv6.
+            // 0 means "none" over IPv4 (RFC 768) and is not allowed over IPv6 (RFC 8200, section 8.1).
             if check != 0 {
                 store16(head.add(l4::UDP_CHECK), update_udp(check, delta));
+            } else if F::NUMBER == 6 {
+                return count::drop_of(service, Reason::DropMalformed);
             }
         }
         store32(head, (*flow).ports);
@@ -155,17 +168,16 @@ pub fn send<F: Family>(
         }
     }
     let tags = (dst >> 48) as u32 | (src >> 48 << 16) as u32;
-    if tags == 0 && frame.tags == 0 {
-        let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropTruncated) };
+    if tags == 0 && frame.at.tags == 0 {
         // SAFETY: 14 bytes at `link`; the EtherType stays.
         unsafe {
             store64(link, dst & Hop::MAC | src << 48);
             store32(link.add(8), (src >> 16) as u32);
         }
-    } else if !link::replace(ctx, frame.tags, dst, src) {
+    } else if !link::replace(ctx, frame.at.tags, dst, src) {
         return count::drop_of(service, Reason::DropTags);
     }
-    count::forwarded(unsafe { (*flow).counter }, frame.ip_len);
+    count::forwarded(unsafe { (*flow).counter }, frame.at.ip_len);
     out(ctx, ifindex as u32)
 }
 

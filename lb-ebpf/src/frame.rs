@@ -15,7 +15,22 @@ pub struct Window {
 impl Window {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { data: ctx.data(), end: ctx.data_end() }
+        let (data, end): (usize, usize);
+        // SAFETY: `xdp_md` begins with `data` and `data_end`, four bytes each, which the verifier turns into pointers.
+        // Loaded here, because the compiler, seeing 32 bits, may move them with 32-bit instructions, and that turns a
+        // packet pointer into a number. Not `pure`: two windows of one function must not be merged, or a check that
+        // follows from another is removed that the verifier still needs.
+        unsafe {
+            core::arch::asm!(
+                "{data} = *(u32 *)({ctx} + 0)",
+                "{end} = *(u32 *)({ctx} + 4)",
+                ctx = in(reg) ctx.ctx,
+                data = out(reg) data,
+                end = lateout(reg) end,
+                options(readonly, nostack),
+            );
+        }
+        Self { data, end }
     }
 }
 
@@ -28,19 +43,33 @@ impl Packet for Window {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.data
+        let mut len = self.end - self.data;
+        // SAFETY: no instruction. The compiler must not conclude from a comparison of lengths that a pointer is in
+        // bounds: the verifier only believes comparisons of pointers.
+        unsafe { core::arch::asm!("/* {0} */", inout(reg) len, options(pure, nomem, nostack)) };
+        len
     }
 }
 
-/// Offsets that the verifier can bound in functions that get a [`Frame`] through memory.
-const OFFSET: usize = 0xfff;
+/// Bound of `l3`: an Ethernet header and two tags.
+const L3: usize = 0x1f;
+/// Bound of `l4`: see [`lb_common::wire::ipv6::MAX_CHAIN`].
+const L4: usize = 0xfff;
 
 /// What parsing found.
-pub struct Frame<A> {
+pub struct Frame<'a, A> {
     /// The 5-tuple as it arrived.
-    pub key: FlowKey<A>,
+    pub key: &'a FlowKey<A>,
     /// Its hash.
     pub hash: FlowHash,
+    /// Where headers are.
+    pub at: Layout,
+}
+
+/// Where headers are.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Layout {
     /// Offset of the IP header.
     pub l3: usize,
     /// Offset of the L4 header.
@@ -51,16 +80,30 @@ pub struct Frame<A> {
     pub tags: u32,
 }
 
-impl<A> Frame<A> {
-    /// Offset of the IP header, bounded anew.
+impl Layout {
+    /// A copy whose offsets the verifier can bound, of one that lies in a map.
     #[inline(always)]
-    pub fn l3(&self) -> usize {
-        self.l3 & OFFSET
+    pub fn bounded(&self) -> Self {
+        Self { l3: self.l3 & L3, l4: self.l4 & L4, ..*self }
     }
+}
 
-    /// Offset of the L4 header, bounded anew.
-    #[inline(always)]
-    pub fn l4(&self) -> usize {
-        self.l4 & OFFSET
+/// The same number, but the verifier forgets what it knew of it beyond `0..=mask`.
+///
+/// Each value that the verifier tracks, such as one of four ways of a bucket, is a state of its own, and all that follows
+/// is verified again for each. `unknown` is any value that the verifier cannot know, such as one read from a map.
+#[inline(always)]
+pub fn forget(n: usize, mask: usize, unknown: u32) -> usize {
+    let mut n = n as u64;
+    // SAFETY: arithmetic on registers.
+    unsafe {
+        core::arch::asm!(
+            "{n} += {u}",
+            "{n} -= {u}",
+            n = inout(reg) n,
+            u = in(reg) u64::from(unknown),
+            options(pure, nomem, nostack),
+        );
     }
+    n as usize & mask
 }

@@ -1,8 +1,6 @@
 //! Half-open flows: a fixed array of buckets. A newcomer takes an empty slot, else the oldest, and whatever that one
 //! owned (its reverse entry, its source port, its count) is freed by the same hand.
 
-use core::ptr;
-
 use lb_common::abi::{Bucket, Flow, FlowKey, HALF_OPEN_WAYS, Slot};
 use lb_common::conntrack::{Phase, State};
 use lb_common::hash::FlowHash;
@@ -11,24 +9,31 @@ use crate::atomics::swap64;
 use crate::control::{answer_key, change};
 use crate::count;
 use crate::family::Family;
+use crate::frame::forget;
 
 /// A slot that this CPU owns: its state is `BUSY`.
 pub struct Owned<A> {
     pub slot: *mut Slot<A>,
-    owner: u64,
+    pub way: u32,
+    pub owner: u64,
 }
 
 impl<A> Owned<A> {
     /// Gives the slot back, holding its flow.
     #[inline(always)]
     pub fn keep(self) {
-        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, Slot::<A>::LIVE)) };
+        self.give_back(Slot::<A>::LIVE);
     }
 
     /// Gives the slot back empty.
     #[inline(always)]
     pub fn vacate(self) {
-        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, Slot::<A>::EMPTY)) };
+        self.give_back(Slot::<A>::EMPTY);
+    }
+
+    #[inline(always)]
+    fn give_back(self, state: u64) {
+        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, state)) };
     }
 
     /// The flow's forward value.
@@ -56,50 +61,74 @@ pub fn bucket<F: Family>(hash: FlowHash, mask: u32) -> Option<*mut Bucket<F::Add
 
 /// Finds a flow and takes its slot.
 #[inline(always)]
-pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, hash: FlowHash) -> Search<F::Addr> {
+pub fn find<F: Family>(
+    bucket: *mut Bucket<F::Addr>,
+    key: &FlowKey<F::Addr>,
+    hash: FlowHash,
+    unknown: u32,
+) -> Search<F::Addr> {
+    let mut found = HALF_OPEN_WAYS;
     for way in 0..HALF_OPEN_WAYS {
-        let slot = unsafe { &raw mut (*bucket).slots[way] };
+        let slot = slot_at(bucket, way);
         let owner = unsafe { owner(slot) };
-        if owner & Slot::<F::Addr>::STATE != Slot::<F::Addr>::LIVE
-            || unsafe { (*slot).flow.tag } != hash.tag()
-            || !F::same_key(unsafe { &(*slot).key }, key)
+        if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE
+            && unsafe { (*slot).flow.tag } == hash.tag()
+            && F::same_key(unsafe { &(*slot).key }, key)
         {
-            continue;
+            found = way;
         }
-        return match take(slot, owner) {
-            Some(owned) => Search::Found(owned),
-            None => Search::Busy,
-        };
     }
-    Search::Absent
+    if found == HALF_OPEN_WAYS {
+        return Search::Absent;
+    }
+    let way = forget(found, HALF_OPEN_WAYS - 1, unknown);
+    let slot = slot_at(bucket, way);
+    let owner = unsafe { owner(slot) };
+    // Seen alive above; another flow's by now only if another CPU was faster, and then the tag differs.
+    if owner & Slot::<F::Addr>::STATE != Slot::<F::Addr>::LIVE {
+        return Search::Busy;
+    }
+    match take(slot, way as u32, owner) {
+        Some(owned) if unsafe { (*slot).flow.tag } == hash.tag() => Search::Found(owned),
+        Some(other) => {
+            other.keep();
+            Search::Busy
+        }
+        None => Search::Busy,
+    }
 }
 
-/// Takes a slot for a newcomer: an empty one, else the oldest, whose flow is closed and freed. `None`: all are being
-/// changed by others.
+/// Takes a slot for a newcomer: an empty one, else the oldest, whose flow is closed and freed. `None`: another CPU was
+/// faster.
 #[inline(always)]
-pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32) -> Option<Owned<F::Addr>> {
-    let mut victim: *mut Slot<F::Addr> = ptr::null_mut();
-    let mut victim_owner = 0;
+pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32, unknown: u32) -> Option<Owned<F::Addr>> {
+    let mut victim = 0;
     let mut oldest = 0;
     for way in 0..HALF_OPEN_WAYS {
-        let slot = unsafe { &raw mut (*bucket).slots[way] };
-        let owner = unsafe { owner(slot) };
-        let age = match owner & Slot::<F::Addr>::STATE {
-            s if s == Slot::<F::Addr>::EMPTY => u32::MAX,
-            s if s == Slot::<F::Addr>::LIVE => now.wrapping_sub(unsafe { (*slot).flow.opened }) >> 1,
-            _ => continue,
+        let slot = slot_at(bucket, way);
+        let state = unsafe { owner(slot) } & Slot::<F::Addr>::STATE;
+        // 1 to 2^31 for a flow's age, above it for an empty slot, 0 for one that is being changed.
+        let age = if state == Slot::<F::Addr>::LIVE {
+            (now.wrapping_sub(unsafe { (*slot).flow.opened }) >> 1) + 1
+        } else if state == Slot::<F::Addr>::EMPTY {
+            u32::MAX
+        } else {
+            0
         };
-        if victim.is_null() || age > oldest {
-            (victim, victim_owner, oldest) = (slot, owner, age);
+        if age > oldest {
+            (victim, oldest) = (way, age);
         }
     }
-    if victim.is_null() {
+    let way = forget(victim, HALF_OPEN_WAYS - 1, unknown);
+    let slot = slot_at(bucket, way);
+    let owner = unsafe { owner(slot) };
+    if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::BUSY {
         return None;
     }
-    let owned = take(victim, victim_owner)?;
-    if victim_owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE {
-        count::member(unsafe { (*victim).flow.member }, |stats| stats.overwritten += 1);
-        release::<F>(victim);
+    let owned = take(slot, way as u32, owner)?;
+    if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE {
+        count::member(unsafe { (*slot).flow.member }, |stats| stats.overwritten += 1);
+        release::<F>(slot);
     }
     Some(owned)
 }
@@ -109,22 +138,28 @@ pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32) -> Option<Owned<
 pub fn release<F: Family>(slot: *mut Slot<F::Addr>) -> u32 {
     let proto = unsafe { (*slot).key.proto };
     let reverse_key = answer_key::<F>(unsafe { &(*slot).flow }, proto);
-    if let Some(reverse) = F::flows().get_ptr_mut(reverse_key) {
+    if let Some(reverse) = F::flows().get_ptr_mut(&reverse_key) {
         let state = State(unsafe { (*reverse).state });
         if state.phase() == Phase::Opening as u32 {
             count::member(unsafe { (*reverse).member }, |stats| stats.unanswered += 1);
         }
         change(reverse, state, state.closed());
-        let _ = F::flows().remove(reverse_key);
+        let _ = F::flows().remove(&reverse_key);
     }
     0
 }
 
 /// Takes a slot whose owner word was `owner`.
 #[inline(always)]
-pub fn take<A>(slot: *mut Slot<A>, owner: u64) -> Option<Owned<A>> {
+pub fn take<A>(slot: *mut Slot<A>, way: u32, owner: u64) -> Option<Owned<A>> {
     let busy = Slot::<A>::next(owner, Slot::<A>::BUSY);
-    unsafe { swap64(&raw mut (*slot).owner, owner, busy) }.then_some(Owned { slot, owner: busy })
+    unsafe { swap64(&raw mut (*slot).owner, owner, busy) }.then_some(Owned { slot, way, owner: busy })
+}
+
+/// A slot of a bucket.
+#[inline(always)]
+pub fn slot_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Slot<A> {
+    unsafe { &raw mut (*bucket).slots[way & (HALF_OPEN_WAYS - 1)] }
 }
 
 /// A slot's owner word.

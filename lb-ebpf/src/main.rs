@@ -3,7 +3,7 @@
 //! `lb` gives each packet its verdict:
 //!
 //! ```text
-//! main     link header, destination address in the bitmap?            no: pass
+//! main     parse; destination address in the bitmap?  no: pass
 //! forward  a known flow? one look-up, one counter, rewrite, send
 //! miss     a service? a half-open flow? else pass, reset or drop
 //! open     choose a backend, claim a port, take a half-open slot
@@ -12,7 +12,7 @@
 //! ```
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features)]
 
 mod atomics;
@@ -29,14 +29,16 @@ mod miss;
 mod open;
 mod promote;
 mod reset;
+mod step;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 use lb_common::abi::{FlowKey, Reason};
 use lb_common::wire::load::{load16, load32};
-use lb_common::wire::{Fault, Packet, eth, l4};
+use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
 use family::{Family, V4, V6};
-use frame::{Frame, Window};
+use frame::{Frame, Layout, Window};
+use step::Step;
 
 /// The balancer.
 #[xdp]
@@ -44,12 +46,18 @@ pub fn lb(ctx: XdpContext) -> u32 {
     let window = Window::new(&ctx);
     let Some(link) = window.ptr(0, eth::HEADER) else { return count::pass(Reason::PassMalformed) };
     // SAFETY: 14 bytes at `link`.
-    match unsafe { load16(link.add(eth::TYPE)) } {
-        eth::IPV4 => ip::<V4>(&ctx, window, eth::HEADER, 0),
-        eth::IPV6 => ip::<V6>(&ctx, window, eth::HEADER, 0),
-        proto if eth::is_tag(proto) => tagged(&ctx),
-        _ => count::pass(Reason::PassNotIp),
+    let proto = unsafe { load16(link.add(eth::TYPE)) };
+    if proto == eth::IPV4 {
+        let step = untagged::<V4>(&ctx, window);
+        return step::run::<V4>(&ctx, step);
     }
+    if proto == eth::IPV6 {
+        return ipv6(&ctx);
+    }
+    if eth::is_tag(proto) {
+        return tagged(&ctx);
+    }
+    count::pass(Reason::PassNotIp)
 }
 
 /// The collector: run by user space, never attached.
@@ -59,54 +67,118 @@ pub fn collect(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// An untagged IPv6 packet. Apart, so that its stack frame does not add to IPv4's.
+#[inline(never)]
+fn ipv6(ctx: &XdpContext) -> u32 {
+    let step = untagged6(ctx);
+    step::run::<V6>(ctx, step)
+}
+
+#[inline(never)]
+fn untagged6(ctx: &XdpContext) -> u32 {
+    untagged::<V6>(ctx, Window::new(ctx))
+}
+
 /// A frame with VLAN tags. Apart, so that offsets are constants on the untagged path.
 #[inline(never)]
 fn tagged(ctx: &XdpContext) -> u32 {
     let window = Window::new(ctx);
     let Some(link) = eth::link(&window) else { return count::pass(Reason::PassNotIp) };
     let tags = u32::from(link.outer) | u32::from(link.inner) << 16;
-    let l3 = link.l3 & 0x3f;
     match link.proto {
-        eth::IPV4 => ip::<V4>(ctx, window, l3, tags),
-        eth::IPV6 => ip::<V6>(ctx, window, l3, tags),
+        eth::IPV4 => {
+            let step = unusual::<V4>(ctx, link.l3, tags);
+            step::run::<V4>(ctx, step)
+        }
+        eth::IPV6 => {
+            let step = unusual::<V6>(ctx, link.l3, tags);
+            step::run::<V6>(ctx, step)
+        }
         _ => count::pass(Reason::PassNotIp),
     }
 }
 
-/// An IP packet: is it for one of our addresses?
+/// The hot path: an untagged packet, all offsets constant.
 #[inline(always)]
-fn ip<F: Family>(ctx: &XdpContext, window: Window, l3: usize, tags: u32) -> u32 {
+fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
+    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    // SAFETY: an IP header's length at `header`, in this and the following reads.
+    let dst = unsafe { F::destination(header) };
+    if !may_be_ours::<F>(&dst) {
+        return count::pass(Reason::PassNotOurs);
+    }
+    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    let Some(found) = (unsafe { F::plain(header, eth::HEADER) }) else {
+        return unusual::<F>(ctx, eth::HEADER, 0);
+    };
+    if eth::HEADER + found.ip_len as usize > window.len() {
+        return miss::refuse::<F>(&dst, Reason::DropTruncated);
+    }
+    match key::<F, _>(&window, eth::HEADER, &found) {
+        Ok(key) => {
+            let at = Layout { l3: eth::HEADER, l4: found.l4, ip_len: found.ip_len, tags: 0 };
+            let frame = Frame { key: &key, hash: F::hash(&key, settings.seed), at };
+            forward::packet::<F>(ctx, window, settings, &frame)
+        }
+        Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
+        Err(reason) => miss::refuse::<F>(&dst, reason),
+    }
+}
+
+/// A packet with tags, IP options, extension headers or a fault: parsed the long way.
+#[inline(never)]
+fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
+    let window = Window::new(ctx);
     let Some(header) = window.ptr(l3, F::HEADER) else { return count::pass(Reason::PassMalformed) };
     // SAFETY: an IP header's length at `header`.
     let dst = unsafe { F::destination(header) };
-    let (word, bit) = F::bitmap_bit(&dst);
-    let may_be_ours = maps::ADDRESSES.get(word).is_some_and(|bits| bits >> bit & 1 != 0);
-    if !may_be_ours {
+    if !may_be_ours::<F>(&dst) {
         return count::pass(Reason::PassNotOurs);
     }
+    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
     let found = match F::locate(&window, l3) {
         Ok(found) => found,
-        Err(Fault::Truncated) => return miss::refuse_to::<F>(&dst, Reason::DropTruncated),
-        Err(Fault::Malformed) => return miss::refuse_to::<F>(&dst, Reason::DropMalformed),
-        Err(Fault::FirstFragment) => return miss::refuse_to::<F>(&dst, Reason::DropFragment),
+        Err(Fault::Truncated) => return miss::refuse::<F>(&dst, Reason::DropTruncated),
+        Err(Fault::Malformed) => return miss::refuse::<F>(&dst, Reason::DropMalformed),
+        Err(Fault::FirstFragment) => return miss::refuse::<F>(&dst, Reason::DropFragment),
         Err(Fault::LaterFragment) => return count::pass(Reason::PassFragment),
     };
-    if found.proto != l4::TCP && found.proto != l4::UDP {
-        return count::pass(Reason::PassOtherProtocol);
+    match key::<F, _>(&window, l3, &found) {
+        Ok(key) => {
+            let at = Layout { l3, l4: found.l4, ip_len: found.ip_len, tags };
+            step::leave::<F>(&Frame { key: &key, hash: F::hash(&key, settings.seed), at }, Step::LOOK_UP)
+        }
+        Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
+        Err(reason) => miss::refuse::<F>(&dst, reason),
     }
-    // The L4 header must be within the IP packet, not in its padding.
-    let header_len = if found.proto == l4::TCP { l4::TCP_HEADER } else { l4::UDP_HEADER };
-    if found.l4 + header_len > l3 + found.ip_len as usize {
-        return miss::refuse_to::<F>(&dst, Reason::DropTruncated);
-    }
-    let Some(head) = window.ptr(found.l4, l4::UDP_HEADER) else {
-        return miss::refuse_to::<F>(&dst, Reason::DropTruncated);
+}
+
+/// Whether the bitmap knows the address. It may err on the side of yes.
+#[inline(always)]
+fn may_be_ours<F: Family>(dst: &F::Addr) -> bool {
+    let (word, bit) = F::bitmap_bit(dst);
+    maps::ADDRESSES.get(word).is_some_and(|bits| bits >> bit & 1 != 0)
+}
+
+/// Reads the 5-tuple of a packet whose L4 header was found.
+#[inline(always)]
+fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<FlowKey<F::Addr>, Reason> {
+    let header_len = match found.proto {
+        l4::TCP => l4::TCP_HEADER,
+        l4::UDP => l4::UDP_HEADER,
+        _ => return Err(Reason::PassOtherProtocol),
     };
-    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    // Within the IP packet, not in the frame's padding.
+    if found.l4 + header_len > l3 + found.ip_len as usize {
+        return Err(Reason::DropTruncated);
+    }
+    let (Some(ip), Some(head)) = (window.ptr(l3, F::HEADER), window.ptr(found.l4, l4::UDP_HEADER)) else {
+        return Err(Reason::DropTruncated);
+    };
     // SAFETY: the headers are there.
-    let key = unsafe { FlowKey { src: F::source(header), dst, ports: load32(head), proto: u32::from(found.proto) } };
-    let hash = F::hash(&key, settings.seed);
-    forward::packet::<F>(ctx, window, settings, &Frame { key, hash, l3, l4: found.l4, ip_len: found.ip_len, tags })
+    Ok(unsafe {
+        FlowKey { src: F::source(ip), dst: F::destination(ip), ports: load32(head), proto: u32::from(found.proto) }
+    })
 }
 
 #[cfg(not(test))]

@@ -6,22 +6,16 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Queue},
 };
 use lb_common::abi::{
-    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS,
-    MAX_POOL, MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings,
-    Traffic,
+    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_POOL, MAX_SERVICES,
+    Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
 };
+
+use crate::step::Work;
 
 /// At load.
 const SIZED_AT_LOAD: u32 = 64;
 /// VIPs and source addresses together.
 const MAX_LOCALS: u32 = MAX_SERVICES + 2 * MAX_POOL as u32;
-
-/// A key and its value.
-#[repr(C)]
-pub struct Record<A> {
-    pub key: FlowKey<A>,
-    pub flow: Flow<A>,
-}
 
 #[map]
 pub static META: Array<Meta> = Array::with_max_entries(1, 0);
@@ -63,11 +57,10 @@ pub static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_MEM
 pub static MEMBER_STATS: PerCpuArray<MemberStats> = PerCpuArray::with_max_entries(MAX_MEMBERS, 0);
 #[map]
 pub static SERVICE_STATS: PerCpuArray<ServiceStats> = PerCpuArray::with_max_entries(MAX_SERVICES, 0);
-/// Where a new flow's reverse entry is built: the stack has no room for it. One user at a time: nothing interrupts the
-/// program on its CPU to run it again. Not pinned.
+/// What one step leaves for the next, see [`crate::step`]. Not pinned.
 #[map]
-pub static SCRATCH4: PerCpuArray<Record<Addr4>> = PerCpuArray::with_max_entries(1, 0);
+pub static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-pub static SCRATCH6: PerCpuArray<Record<Addr6>> = PerCpuArray::with_max_entries(1, 0);
+pub static WORK6: PerCpuArray<Work<Addr6>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::MAX, 0);

@@ -1,80 +1,85 @@
 //! A packet of no known flow: a half-open flow's, a service's first, or none of ours.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Flow, LocalKind, Reason, ServiceInfo, ServiceKey, Settings, service_flags};
-use lb_common::conntrack::{Phase, State, proves};
+use lb_common::abi::{Flow, LocalKind, Reason, ServiceKey, Settings, service_flags};
+use lb_common::conntrack::{Direction, Phase, State, proves};
 use lb_common::wire::load::load32;
-use lb_common::wire::{Packet, l4};
+use lb_common::wire::{Packet, eth, l4};
 
 use crate::control::{answer_key, change};
 use crate::family::Family;
-use crate::forward;
 use crate::frame::{Frame, Window};
 use crate::half_open::{self, Owned, Search};
-use crate::maps::{LOCALS, SERVICES};
-use crate::{count, expire, open, promote, reset};
+use crate::maps::{LOCALS, SERVICES, SETTINGS};
+use crate::step::{Next, Step, Work};
+use crate::{count, forward, promote, reset};
 
-/// The verdict of a packet of no known flow.
+/// A packet of no known flow: its verdict, or the next step.
 #[inline(never)]
-pub fn packet<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Addr>) -> u32 {
+pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
+        return count::drop(Reason::DropInternal);
+    };
+    // SAFETY: this CPU's.
+    let Work { found, next } = unsafe { &mut *work };
+    let frame = found.frame();
+    let key = frame.key;
     let window = Window::new(ctx);
-    let key = &frame.key;
+    let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
+    if !forward::is_to_us(link, settings) {
+        return count::pass(Reason::PassOtherMac);
+    }
     let service = ServiceKey {
         addr: F::wide(&key.dst),
         port: (key.ports >> 16) as u16,
         proto: key.proto as u8,
         family: F::NUMBER,
     };
-    let Some(service) = SERVICES.get_ptr(service) else {
-        return no_service::<F>(ctx, settings, frame);
+    let Some(service) = SERVICES.get_ptr(&service) else {
+        return no_service::<F>(ctx, settings, &frame);
     };
-    if !forward::is_to_us(window, settings) {
-        return count::pass(Reason::PassOtherMac);
-    }
-    // SAFETY: a map value of a preallocated hash; ids are not used again before a grace period.
+    // SAFETY: a map value; a service's id is not used again before a grace period.
     let service = unsafe { *service };
-    let Some(head) = window.ptr(frame.l4(), l4::UDP_HEADER) else {
-        return count::drop_of(service.id, Reason::DropTruncated);
-    };
+    next.service = service;
+    if window.ptr(frame.at.l3, F::HEADER).is_none_or(|ip| unsafe { *ip.add(F::TTL) } <= 1) {
+        return count::drop_of(service.id, Reason::DropTtl);
+    }
     if !F::is_unicast(&key.src) || local::<F>(&key.src) != 0 {
         return count::drop_of(service.id, Reason::DropMartian);
     }
-    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
-        return count::drop(Reason::DropInternal);
-    };
-    let mut seq = 0;
     let mut opens = true;
     let mut flags = 0;
+    next.seq = 0;
     if key.proto == u32::from(l4::TCP) {
-        let Some(tcp) = window.ptr(frame.l4(), l4::TCP_HEADER) else {
+        let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
             return count::drop_of(service.id, Reason::DropTruncated);
         };
         // SAFETY: a TCP header at `tcp`.
         unsafe {
             flags = *tcp.add(l4::TCP_FLAGS);
-            seq = u32::from_be(load32(tcp.add(l4::TCP_SEQ)));
+            next.seq = u32::from_be(load32(tcp.add(l4::TCP_SEQ)));
         }
         opens = l4::opens(flags);
         if l4::contradict(flags) || flags & (l4::SYN | l4::ACK) == l4::SYN | l4::ACK {
             return count::drop_of(service.id, Reason::DropFlags);
         }
     }
-    match half_open::find::<F>(bucket, key, frame.hash) {
+    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
+        return count::drop(Reason::DropInternal);
+    };
+    match half_open::find::<F>(bucket, key, frame.hash, settings.seed) {
         Search::Busy => count::drop_of(service.id, Reason::DropBusy),
-        Search::Absent if opens => open::flow::<F>(ctx, settings, frame, &service, seq),
-        Search::Absent => {
-            let _ = head;
-            no_flow::<F>(ctx, settings, frame, service.id, flags)
-        }
+        Search::Absent if opens => Step::OPEN,
+        Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),
         Search::Found(owned) => {
-            let again = key.proto == u32::from(l4::TCP) && opens && unsafe { (*owned.flow()).seq } != seq;
-            if again {
+            let tcp = key.proto == u32::from(l4::TCP);
+            if tcp && opens && unsafe { (*owned.flow()).seq } != next.seq {
                 // Another attempt from the same port: forget the first.
                 half_open::release::<F>(owned.slot);
                 owned.vacate();
-                return open::flow::<F>(ctx, settings, frame, &service, seq);
+                return Step::OPEN;
             }
-            half_open_flow::<F>(ctx, settings, frame, &service, owned, flags)
+            half_open_flow::<F>(window, next, &frame, owned, flags)
         }
     }
 }
@@ -82,61 +87,57 @@ pub fn packet<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F:
 /// The next packet of a half-open flow.
 #[inline(always)]
 fn half_open_flow<F: Family>(
-    ctx: &XdpContext,
-    settings: &Settings,
+    window: Window,
+    next: &mut Next<F::Addr>,
     frame: &Frame<F::Addr>,
-    service: &ServiceInfo,
     owned: Owned<F::Addr>,
     flags: u8,
 ) -> u32 {
-    let window = Window::new(ctx);
-    let reverse_key = answer_key::<F>(unsafe { &*owned.flow() }, frame.key.proto);
-    let Some(reverse) = F::flows().get_ptr_mut(reverse_key) else {
+    let service = next.service.id;
+    next.reverse_key = answer_key::<F>(unsafe { &*owned.flow() }, frame.key.proto);
+    let Some(reverse) = F::flows().get_ptr_mut(&next.reverse_key) else {
         owned.vacate();
-        return count::drop_of(service.id, Reason::DropNoFlow);
+        return count::drop_of(service, Reason::DropNoFlow);
     };
     let state = State(unsafe { (*reverse).state });
     let mut promoted = false;
     if frame.key.proto == u32::from(l4::TCP) {
-        if flags & l4::ACK != 0 && flags & l4::RST == 0 {
-            let Some(tcp) = window.ptr(frame.l4(), l4::TCP_HEADER) else {
+        if flags & l4::RST != 0 {
+            count::member(unsafe { (*reverse).member }, |stats| stats.resets_client += 1);
+            change(reverse, state, state.reset());
+        } else if flags & l4::ACK != 0 {
+            let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
                 owned.keep();
-                return count::drop_of(service.id, Reason::DropTruncated);
+                return count::drop_of(service, Reason::DropTruncated);
             };
             // SAFETY: a TCP header at `tcp`.
             let ack = u32::from_be(unsafe { load32(tcp.add(l4::TCP_ACK)) });
             if state.phase() != Phase::Answered as u32 || !proves(ack, unsafe { (*reverse).seq }) {
                 owned.keep();
-                return count::drop_of(service.id, Reason::DropUnproven);
+                return count::drop_of(service, Reason::DropUnproven);
             }
             promoted = true;
-        } else if flags & l4::RST != 0 {
-            count::member(unsafe { (*reverse).member }, |stats| stats.resets_client += 1);
-            change(reverse, state, state.reset());
         } else if flags & l4::SYN != 0 {
             count::member(unsafe { (*reverse).member }, |stats| stats.syn_retransmits += 1);
+        } else {
+            owned.keep();
+            return count::drop_of(service, Reason::DropFlags);
         }
     } else {
-        promoted = state.phase() == Phase::Answered as u32 || service.flags & service_flags::ONE_WAY != 0;
+        promoted = state.phase() == Phase::Answered as u32 || next.service.flags & service_flags::ONE_WAY != 0;
     }
     if promoted {
-        if promote::flow::<F>(&frame.key, &reverse_key, owned.slot, reverse) == 0 {
+        if promote::flow::<F>(frame.key, &next.reverse_key, owned.slot, reverse) == 0 {
             owned.keep();
-            return count::drop_of(service.id, Reason::DropFlowsFull);
+            return count::drop_of(service, Reason::DropFlowsFull);
         }
         if flags & l4::FIN != 0 {
             let state = State(unsafe { (*reverse).state });
-            change(reverse, state, state.fin(lb_common::conntrack::Direction::Forward));
+            change(reverse, state, state.fin(Direction::Forward));
         }
-        expire::some::<F>();
     }
-    let verdict = open::forward::<F>(ctx, settings, frame, owned.flow());
-    if promoted {
-        owned.vacate()
-    } else {
-        owned.keep()
-    }
-    verdict
+    (next.way, next.owner, next.vacate) = (owned.way, owned.owner, u32::from(promoted));
+    Step::SEND
 }
 
 /// A packet whose destination is no service.
@@ -145,9 +146,6 @@ fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F:
     let kind = local::<F>(&frame.key.dst);
     if kind == 0 {
         return count::pass(Reason::PassNotOurs);
-    }
-    if !forward::is_to_us(Window::new(ctx), settings) {
-        return count::pass(Reason::PassOtherMac);
     }
     let port = u32::from(u16::from_be((frame.key.ports >> 16) as u16));
     if kind & LocalKind::POOL == 0 || port.wrapping_sub(settings.port_min) >= settings.port_count {
@@ -172,21 +170,15 @@ fn no_flow<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Ad
 }
 
 /// A packet that is not well formed, but whose destination may be ours: dropped if it is, passed if not.
-#[inline(always)]
-pub fn refuse<F: Family>(frame: &Frame<F::Addr>, reason: Reason) -> u32 {
-    refuse_to::<F>(&frame.key.dst, reason)
-}
-
-/// As [`refuse`], by the destination alone.
 #[inline(never)]
-pub fn refuse_to<F: Family>(dst: &F::Addr, reason: Reason) -> u32 {
+pub fn refuse<F: Family>(dst: &F::Addr, reason: Reason) -> u32 {
     if local::<F>(dst) == 0 { count::pass(Reason::PassNotOurs) } else { count::drop(reason) }
 }
 
 /// Kind bits of an address, 0 if it is none of ours.
 #[inline(always)]
 pub fn local<F: Family>(addr: &F::Addr) -> u32 {
-    LOCALS.get_ptr(F::wide(addr)).map_or(0, |kind| unsafe { *kind })
+    LOCALS.get_ptr(&F::wide(addr)).map_or(0, |kind| unsafe { *kind })
 }
 
 /// A packet of a known flow that came another way than the last one: remember the new way back, in both directions.
@@ -199,10 +191,11 @@ pub fn refresh<F: Family>(
     flow: *mut Flow<F::Addr>,
 ) -> bool {
     let window = Window::new(ctx);
-    if !forward::is_to_us(window, settings) {
+    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+    if !forward::is_to_us(link, settings) {
         return false;
     }
-    let hop = forward::way_back(ctx, window, frame.tags);
+    let hop = forward::way_back(ctx, link, frame.at.tags);
     // A group address is nobody's: keep the old way.
     if hop.dst & 1 != 0 || !hop.is_resolved() {
         return true;
@@ -210,7 +203,7 @@ pub fn refresh<F: Family>(
     // SAFETY: map values; each word is stored whole.
     unsafe {
         (*flow).hop = hop;
-        if let Some(reverse) = F::flows().get_ptr_mut(answer_key::<F>(&*flow, frame.key.proto)) {
+        if let Some(reverse) = F::flows().get_ptr_mut(&answer_key::<F>(&*flow, frame.key.proto)) {
             (*reverse).hop = hop;
         }
     }

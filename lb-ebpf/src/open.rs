@@ -1,151 +1,137 @@
 //! A service's first packet: choose a backend, claim a source port, fill a half-open slot, forward.
 
 use aya_ebpf::{helpers::bpf_jiffies64, programs::XdpContext};
-use lb_common::abi::{
-    Algorithm, Descriptor, Flow, FlowKey, Hop, MAX_POOL, NO_MEMBER, Reason, ServiceInfo, Settings, TrafficSlot,
-};
+use lb_common::abi::{Algorithm, Descriptor, FlowKey, MAX_POOL, NO_MEMBER, Reason, Settings, TrafficSlot};
 use lb_common::checksum::{delta32, fold};
 use lb_common::conntrack::{Direction, State};
 use lb_common::hash::{FlowHash, mix};
 use lb_common::select::{by_cursor, by_hash};
-use lb_common::wire::{Packet, l4};
+use lb_common::wire::{Packet, eth};
 
 use crate::atomics::{add32, add64};
 use crate::family::Family;
 use crate::frame::{Frame, Window};
-use crate::half_open;
-use crate::maps::{CURSORS, DESCRIPTORS, MEMBERS, PORT_CURSORS, Record, SLOTS};
+use crate::half_open::{self, Owned};
+use crate::maps::{CURSORS, DESCRIPTORS, MEMBERS, PORT_CURSORS, SETTINGS, SLOTS};
 use crate::promote::NEW_ONLY;
+use crate::step::{Next, Step, Work};
 use crate::{count, expire, forward};
 
 /// Source ports tried for one flow: the cursor's, then others far away, since busy ports come in runs.
 const TRIES: u32 = 8;
 
-/// Opens a flow and forwards its first packet.
+/// Opens a flow: its verdict if it is refused, else [`Step::SEND`].
 #[inline(never)]
-pub fn flow<F: Family>(
-    ctx: &XdpContext,
-    settings: &Settings,
-    frame: &Frame<F::Addr>,
-    service: &ServiceInfo,
-    seq: u32,
-) -> u32 {
-    let window = Window::new(ctx);
-    if window.ptr(frame.l3(), F::HEADER).is_none_or(|ip| unsafe { *ip.add(F::TTL) } <= 1) {
-        return count::drop_of(service.id, Reason::DropTtl);
-    }
-    let id = select(service.id, frame.hash);
-    if id == NO_MEMBER {
-        return count::drop_of(service.id, Reason::DropNoBackend);
-    }
-    let Some(member) = MEMBERS.get_ptr(id) else {
-        return count::drop_of(service.id, Reason::DropInternal);
+pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
+        return count::drop(Reason::DropInternal);
     };
+    // SAFETY: this CPU's.
+    let Work { found, next } = unsafe { &mut *work };
+    let Frame { key, hash, at } = found.frame();
+    let service = next.service.id;
+    let id = select(service, hash);
+    if id == NO_MEMBER {
+        return count::drop_of(service, Reason::DropNoBackend);
+    }
+    let Some(member) = MEMBERS.get_ptr(id) else { return count::drop_of(service, Reason::DropInternal) };
     // SAFETY: an array's value; its identity does not change while a table names the id.
     let member = unsafe { &*member };
     if member.family != u32::from(F::NUMBER) {
-        return count::drop_of(service.id, Reason::DropInternal);
+        return count::drop_of(service, Reason::DropInternal);
     }
     if !member.hop.is_resolved() {
-        return count::drop_of(service.id, Reason::DropNoNextHop);
+        return count::drop_of(service, Reason::DropNoNextHop);
     }
     let sources = F::pool_len(settings);
     if sources == 0 || settings.port_count == 0 {
-        return count::drop_of(service.id, Reason::DropNoSource);
+        return count::drop_of(service, Reason::DropNoSource);
     }
-    let index = by_hash(frame.hash.tag(), sources) & (MAX_POOL as u32 - 1);
-    let back = forward::way_back(ctx, window, frame.tags);
+    let Some(link) = Window::new(ctx).ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
+    let back = forward::way_back(ctx, link, at.tags);
     if back.dst & 1 != 0 || !back.is_resolved() {
-        return count::drop_of(service.id, Reason::DropMartian);
+        return count::drop_of(service, Reason::DropMartian);
     }
     let now = unsafe { bpf_jiffies64() };
-    let Some(record) = F::scratch().get_ptr_mut(0) else { return count::drop(Reason::DropInternal) };
-    // SAFETY: this CPU's, and nobody interrupts us to use it.
-    let record = unsafe { &mut *record };
-    let reverse = &mut record.flow;
+    let reverse = &mut next.reverse;
     reverse.last_seen = (now >> (settings.coarse_shift & 63)) as u32;
-    reverse.src = frame.key.dst;
-    reverse.dst = frame.key.src;
-    reverse.ports = frame.key.ports.rotate_left(16);
+    reverse.src = key.dst;
+    reverse.dst = key.src;
+    reverse.ports = key.ports.rotate_left(16);
     reverse.counter = TrafficSlot::reverse(id);
     reverse.state = State::OPENING.0;
     reverse.seq = 0;
     reverse.opened = now as u32;
     reverse.member = id;
-    reverse.service = service.id;
+    reverse.service = service;
     reverse.direction = Direction::Reverse as u32;
     reverse.hop = back;
     reverse.answered = 0;
     reverse.reserved = [0; 5];
-    record.key.src = F::narrow(&member.addr);
-    record.key.dst = F::pool(settings, index);
-    record.key.proto = frame.key.proto;
-    if !claim::<F>(settings, id * MAX_POOL as u32 + index, member.port, record, now) {
+    let source = by_hash(hash.tag(), sources) & (MAX_POOL as u32 - 1);
+    next.reverse_key.src = F::narrow(&member.addr);
+    next.reverse_key.dst = F::pool(settings, source);
+    next.reverse_key.proto = key.proto;
+    if !claim::<F>(settings, id * MAX_POOL as u32 + source, member.port, key, next, now) {
         count::member(id, |stats| stats.ports_exhausted += 1);
-        return count::drop_of(service.id, Reason::DropPortsExhausted);
+        return count::drop_of(service, Reason::DropPortsExhausted);
     }
-    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
-        let _ = F::flows().remove(record.key);
-        return count::drop_of(service.id, Reason::DropInternal);
+    let owned = half_open::bucket::<F>(hash, settings.half_open_mask)
+        .and_then(|bucket| half_open::claim::<F>(bucket, now as u32, settings.seed));
+    let Some(owned) = owned else {
+        let _ = F::flows().remove(&next.reverse_key);
+        return count::drop_of(service, Reason::DropBusy);
     };
-    let Some(owned) = half_open::claim::<F>(bucket, now as u32) else {
-        let _ = F::flows().remove(record.key);
-        return count::drop_of(service.id, Reason::DropBusy);
-    };
+    let reverse_key = &next.reverse_key;
     // SAFETY: the slot is ours.
     unsafe {
-        (*owned.slot).key = frame.key;
+        (*owned.slot).key = *key;
         let forward = owned.flow();
-        *forward = record.flow;
-        (*forward).tag = frame.hash.tag();
-        (*forward).src = record.key.dst;
-        (*forward).dst = record.key.src;
-        (*forward).ports = record.key.ports.rotate_left(16);
-        ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(&frame.key, &record.key.reversed());
+        *forward = next.reverse;
+        (*forward).tag = hash.tag();
+        (*forward).src = reverse_key.dst;
+        (*forward).dst = reverse_key.src;
+        (*forward).ports = reverse_key.ports.rotate_left(16);
+        ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(key, &reverse_key.reversed());
         (*forward).counter = TrafficSlot::forward(id);
-        (*forward).seq = seq;
+        (*forward).seq = next.seq;
         (*forward).direction = Direction::Forward as u32;
     }
     count::member(id, |stats| stats.opened += 1);
-    expire::some::<F>();
-    let verdict = self::forward::<F>(ctx, settings, frame, owned.flow());
-    owned.keep();
-    verdict
+    (next.way, next.owner, next.vacate) = (owned.way, owned.owner, 0);
+    Step::SEND
 }
 
-/// Forwards a packet of a half-open flow.
-#[inline(always)]
-pub fn forward<F: Family>(
-    ctx: &XdpContext,
-    settings: &Settings,
-    frame: &Frame<F::Addr>,
-    flow: *mut Flow<F::Addr>,
-) -> u32 {
-    let Some(member) = MEMBERS.get_ptr(unsafe { (*flow).member }) else {
+/// Forwards a packet by the half-open slot that is ours, gives the slot back, and examines two records.
+#[inline(never)]
+pub fn send<F: Family>(ctx: &XdpContext) -> u32 {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
         return count::drop(Reason::DropInternal);
     };
-    // SAFETY: an array's value.
-    slow_send::<F>(ctx, settings, frame, flow, unsafe { &(*member).hop })
-}
-
-/// One copy of the rewrite for everything but the hot path.
-#[inline(never)]
-fn slow_send<F: Family>(
-    ctx: &XdpContext,
-    settings: &Settings,
-    frame: &Frame<F::Addr>,
-    flow: *mut Flow<F::Addr>,
-    hop: &Hop,
-) -> u32 {
-    let bounded = Frame {
-        key: frame.key,
-        hash: frame.hash,
-        l3: frame.l3(),
-        l4: frame.l4(),
-        ip_len: frame.ip_len,
-        tags: frame.tags,
+    // SAFETY: this CPU's.
+    let Work { found, next } = unsafe { &mut *work };
+    let frame = found.frame();
+    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
+        return count::drop(Reason::DropInternal);
     };
-    forward::send::<F>(ctx, Window::new(ctx), settings, &bounded, flow, hop)
+    let owned = Owned { slot: half_open::slot_at(bucket, next.way as usize), way: next.way, owner: next.owner };
+    let vacate = next.vacate;
+    let member = MEMBERS.get_ptr(unsafe { (*owned.flow()).member });
+    let verdict = match member {
+        // SAFETY: an array's value.
+        Some(member) => {
+            let hop = unsafe { &(*member).hop };
+            forward::send::<F>(ctx, Window::new(ctx), settings, &frame, owned.flow(), hop)
+        }
+        None => count::drop(Reason::DropInternal),
+    };
+    if vacate != 0 {
+        owned.vacate()
+    } else {
+        owned.keep()
+    }
+    expire::some::<F>();
+    verdict
 }
 
 /// The member that takes a new flow of this service.
@@ -170,18 +156,25 @@ fn select(service: u32, hash: FlowHash) -> u32 {
 
 /// Claims a source port by inserting the reverse entry; completes its key and value.
 #[inline(always)]
-fn claim<F: Family>(settings: &Settings, cursor: u32, port: u32, record: &mut Record<F::Addr>, now: u64) -> bool {
+fn claim<F: Family>(
+    settings: &Settings,
+    cursor: u32,
+    port: u32,
+    forward_key: &FlowKey<F::Addr>,
+    next: &mut Next<F::Addr>,
+    now: u64,
+) -> bool {
     let Some(cursor) = PORT_CURSORS.get_ptr_mut(cursor) else { return false };
     // SAFETY: an array's value.
     let turn = unsafe { add32(cursor, 1) };
-    let Record { key, flow } = record;
-    let target = FlowKey { src: flow.src, dst: flow.dst, ports: flow.ports, proto: key.proto };
+    let Next { reverse_key: key, reverse: flow, .. } = next;
     for attempt in 0..TRIES {
         let step = if attempt == 0 { turn } else { mix(now << 8 ^ u64::from(turn) << 3 ^ u64::from(attempt)) as u32 };
-        let source = (settings.port_min + step % settings.port_count) as u16;
+        let Some(offset) = step.checked_rem(settings.port_count) else { return false };
+        let source = (settings.port_min + offset) as u16;
         key.ports = port & 0xffff | u32::from(source.to_be()) << 16;
         flow.tag = F::hash(key, settings.seed).tag();
-        (flow.l3_delta, flow.l4_delta) = deltas::<F>(key, &target);
+        (flow.l3_delta, flow.l4_delta) = deltas::<F>(key, &forward_key.reversed());
         if F::flows().insert(&*key, &*flow, NEW_ONLY).is_ok() {
             return true;
         }
@@ -196,6 +189,3 @@ fn deltas<F: Family>(from: &FlowKey<F::Addr>, to: &FlowKey<F::Addr>) -> (u32, u3
     let all = addresses + delta32(from.ports, to.ports);
     (u32::from(fold(addresses)), u32::from(fold(all)))
 }
-
-/// Asserted here because the header checks above rely on it.
-const _: () = assert!(l4::UDP_HEADER <= l4::TCP_HEADER);

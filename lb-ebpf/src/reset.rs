@@ -20,7 +20,10 @@ const DOFF: u8 = 5 << 4;
 #[inline(never)]
 pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
     let window = Window::new(ctx);
-    let Some(tcp) = window.ptr(frame.l4(), l4::TCP_HEADER) else { return false };
+    if window.ptr(0, eth::HEADER).is_none() {
+        return false;
+    }
+    let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else { return false };
     // SAFETY: a TCP header at `tcp`.
     let (flags, doff, seq, ack) = unsafe {
         (
@@ -33,14 +36,14 @@ pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
     if flags & l4::RST != 0 {
         return false;
     }
-    let headers = (frame.l4() - frame.l3()) as u32 + doff;
-    let payload = frame.ip_len.saturating_sub(headers);
+    let headers = (frame.at.l4 - frame.at.l3) as u32 + doff;
+    let payload = frame.at.ip_len.saturating_sub(headers);
     let length = payload + u32::from(flags & l4::SYN != 0) + u32::from(flags & l4::FIN != 0);
     // What the peer acknowledges is where it expects us; without an ACK, acknowledge what it sent.
     let (seq, ack, flags) =
         if flags & l4::ACK != 0 { (ack, 0, l4::RST) } else { (0, seq.wrapping_add(length).to_be(), l4::RST | l4::ACK) };
 
-    let total = frame.l3() + F::HEADER + l4::TCP_HEADER;
+    let total = frame.at.l3 + F::HEADER + l4::TCP_HEADER;
     let shrink = total as i32 - (window.len() & 0x3fff) as i32;
     if shrink > 0 || unsafe { bpf_xdp_adjust_tail(ctx.ctx, shrink) } != 0 {
         return false;
@@ -48,8 +51,8 @@ pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
     let window = Window::new(ctx);
     let (Some(link), Some(ip), Some(tcp)) = (
         window.ptr(0, eth::HEADER),
-        window.ptr(frame.l3(), F::HEADER),
-        window.ptr(frame.l3() + F::HEADER, l4::TCP_HEADER),
+        window.ptr(frame.at.l3, F::HEADER),
+        window.ptr(frame.at.l3 + F::HEADER, l4::TCP_HEADER),
     ) else {
         return false;
     };

@@ -32,6 +32,20 @@ const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
 const AUTHENTICATION: u8 = IpProto::Ah as u8;
 
+/// Where L4 is, for a packet without extension headers; lengths are not checked.
+///
+/// # Safety
+/// [`HEADER`] bytes are at `ip`.
+#[inline(always)]
+pub unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
+    // SAFETY: the caller's.
+    let (first, payload, proto) = unsafe { (*ip, load16(ip.add(PAYLOAD_LEN)), *ip.add(NEXT)) };
+    if first >> 4 != 6 || is_extension(proto) {
+        return None;
+    }
+    Some(Located { l4: l3 + HEADER, proto, ip_len: HEADER as u32 + u32::from(u16::from_be(payload)) })
+}
+
 /// Finds the L4 header of the packet whose IPv6 header is at `l3`; lengths as in [`super::ipv4::locate`]. A routing
 /// header with segments left is refused: the checksum covers another destination (RFC 8200, section 8.1). An atomic
 /// fragment (RFC 6946) is whole.

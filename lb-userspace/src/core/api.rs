@@ -8,7 +8,7 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS, Meta};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{KernelState, MapOp};
+use super::kernel::{KernelState, MapOp, MemberId};
 use super::reason::Reason;
 use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
 
@@ -85,6 +85,9 @@ pub enum Input {
         /// What failed; a new [`Input::Maps`] follows.
         result: Result<(), String>,
     },
+    /// These leaving members ([`super::Core::leaving`]) have no flow any more: as many closed as opened, by counters read
+    /// after they were listed. Ids that are not leaving are ignored, so it may be repeated.
+    Drained(Vec<MemberId>),
     /// Nothing but time passed.
     Tick,
 }

@@ -1,7 +1,207 @@
-//! The core: pure decisions. No clock, socket, file, tokio or aya (clippy's `disallowed-methods` enforces it).
+//! The core: pure decisions. No clock, socket, file, thread, tokio or aya: the lint below refuses what `clippy.toml`
+//! lists.
 //!
 //! `handle(input, now)` changes the state, `poll_output()` yields what to do, `poll_timeout()` says when to call again.
+//! One step goes: take the fact; let due timers act; weigh every member ([`weight`]); plan what the kernel should hold
+//! ([`desired`]); send the difference ([`diff`]), one list at a time ([`apply`]).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod alloc;
 pub mod api;
+pub mod apply;
+mod configure;
+pub mod desired;
+pub mod diff;
+mod encode;
+mod facts;
+pub mod health;
+pub mod hops;
+mod invariants;
 pub mod kernel;
 pub mod reason;
+mod roll_call;
+pub mod schedule;
+mod suspicion;
+pub mod tables;
+mod watched;
+pub mod weight;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use lb_common::abi::MAX_LINKS;
+
+use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Time};
+use self::apply::Kernel;
+use self::hops::Hops;
+use self::kernel::{KernelState, MemberId};
+use self::schedule::Schedule;
+use self::watched::Watched;
+use crate::config::model::{Config, ServiceName};
+
+/// The core. See the module.
+pub struct Core {
+    kernel: Kernel,
+    /// Whether the data plane was found running; settled by the first maps.
+    adopted: bool,
+    config: Option<Arc<Config>>,
+    /// Whether `config` has become `members`: it waits for the first maps.
+    configured: bool,
+    macs: Option<[u64; MAX_LINKS]>,
+    hops: Hops,
+    members: BTreeMap<MemberName, Watched>,
+    schedule: Schedule,
+    /// Ends of the start's graces, CLOCK_BOOTTIME ms.
+    graces: BTreeSet<(u64, MemberName)>,
+    suspected: BTreeSet<ServiceName>,
+    cache: tables::Cache,
+    leaving: Leaving,
+    drained: BTreeSet<MemberId>,
+    /// What did not fit at the last plan, and what people were told of it.
+    shortages: Vec<String>,
+    reported: Vec<String>,
+    /// The cause of a `Configured` event that waits for the kernel.
+    announce: Option<String>,
+    /// A fact changed: weigh all members again.
+    dirty: bool,
+    /// The plan may be out of date.
+    replan: bool,
+    now: Time,
+    outputs: VecDeque<Output>,
+}
+
+impl Core {
+    /// A core that knows nothing yet. The seed fixes the jitter of probes.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            kernel: Kernel::default(),
+            adopted: false,
+            config: None,
+            configured: false,
+            macs: None,
+            hops: Hops::default(),
+            members: BTreeMap::new(),
+            schedule: Schedule::new(seed),
+            graces: BTreeSet::new(),
+            suspected: BTreeSet::new(),
+            cache: tables::Cache::default(),
+            leaving: Leaving::new(),
+            drained: BTreeSet::new(),
+            shortages: Vec::new(),
+            reported: Vec::new(),
+            announce: None,
+            dirty: false,
+            replan: false,
+            now: Time { boot_ms: 0, wall_ms: 0 },
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes what happened at `now`, which never goes back (by `boot_ms`).
+    pub fn handle(&mut self, input: Input, now: Time) {
+        self.now = now;
+        match input {
+            Input::Maps { meta, state, adopted } => self.take_maps(meta, *state, adopted),
+            Input::Configure(config) => self.take_config(config),
+            Input::Links(macs) => self.take_links(macs),
+            Input::NextHop(ip, answer) => {
+                let changed = self.hops.record(ip, answer);
+                self.dirty |= changed;
+                self.replan |= changed;
+            }
+            Input::Probe { member, id, result, took } => {
+                if self.schedule.answer(&member, id, now.boot_ms) {
+                    self.record(&member, result, took);
+                }
+            }
+            Input::Applied { id, result } => self.take_applied(id, result),
+            Input::Drained(ids) => self.take_drained(&ids),
+            Input::Tick => {}
+        }
+        self.run_timers();
+        if std::mem::take(&mut self.dirty) {
+            self.replan |= self.weigh();
+        }
+        self.plan();
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle` with [`Input::Tick`] if nothing else happens before; `boot_ms` decides.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let grace = self.graces.first().map(|(at, _)| *at);
+        let retry = if self.replan { self.kernel.next(self.now.boot_ms) } else { None };
+        let at = [self.schedule.next(), grace, retry].into_iter().flatten().min()?;
+        Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
+    }
+
+    /// What the kernel should hold, by the last plan.
+    pub fn desired(&self) -> &KernelState {
+        self.kernel.target()
+    }
+
+    /// Members that are no longer configured, kept for their flows, in no table any more. When one has as many flows
+    /// closed as opened, say so by [`Input::Drained`]; then its id becomes free.
+    pub fn leaving(&self) -> Leaving {
+        let gone = |id: &MemberId| !self.kernel.is_in_a_table(*id);
+        self.leaving.iter().filter(|(id, _)| gone(id)).map(|(&id, name)| (id, name.clone())).collect()
+    }
+
+    /// Brings the kernel nearer to what was decided, unless a list is under way.
+    fn plan(&mut self) {
+        let now_ms = self.now.boot_ms;
+        if !self.replan || !self.configured || !self.kernel.is_ready(now_ms) {
+            return;
+        }
+        let (Some(config), Some(meta)) = (&self.config, self.kernel.meta()) else { return };
+        self.replan = false;
+        let weights = self.members.iter().map(|(name, member)| (name.clone(), member.effective)).collect();
+        let request = desired::Request {
+            meta,
+            config,
+            kernel: self.kernel.held(),
+            macs: self.macs,
+            hops: &self.hops,
+            weights: &weights,
+            drained: &self.drained,
+        };
+        let plan = desired::plan(&request, &mut self.cache);
+        for (name, member) in &mut self.members {
+            member.id = plan.members.get(name).copied();
+        }
+        self.leaving = plan.leaving;
+        self.drained.retain(|id| !plan.state.members.contains_key(id));
+        self.shortages = plan.shortages;
+        match self.kernel.make(plan.state) {
+            Some((id, ops)) => self.outputs.push_back(Output::Apply { id, ops }),
+            None => self.report(),
+        }
+        self.follow_hops();
+    }
+
+    /// Nothing more can be done for now: says what did not fit, or that the configuration runs.
+    fn report(&mut self) {
+        if self.reported != self.shortages {
+            for shortage in self.shortages.clone() {
+                if !self.reported.contains(&shortage) {
+                    self.event(None, EventKind::ApplyFailed, shortage);
+                }
+            }
+            self.reported = self.shortages.clone();
+        }
+        self.refresh_rotation();
+        if self.shortages.is_empty()
+            && let Some(cause) = self.announce.take()
+        {
+            self.event(None, EventKind::Configured, cause);
+        }
+    }
+
+    fn event(&mut self, member: Option<&MemberName>, kind: EventKind, cause: String) {
+        let event = Event { time: self.now, member: member.cloned(), kind, cause };
+        self.outputs.push_back(Output::Event(event));
+    }
+}

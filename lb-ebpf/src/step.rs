@@ -1,0 +1,103 @@
+//! The program in steps, one after the other rather than one within the other.
+//!
+//! A packet that is not of a known flow passes through several functions. Were each to call the next, their stack frames
+//! would add up beyond the kernel's 512 bytes, and the verifier would walk the later ones again for each way through the
+//! earlier ones. So each step returns the number of the next, or the verdict, and leaves what it found in a per-CPU
+//! record. Nothing interrupts the program on its CPU to run it again, so the record has one user at a time.
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::abi::{Flow, FlowKey, ServiceInfo};
+use lb_common::hash::FlowHash;
+
+use crate::family::Family;
+use crate::frame::{Frame, Layout};
+use crate::{forward, miss, open};
+
+/// What to do next: a verdict (an XDP action, below 8), or one of these.
+pub struct Step;
+
+impl Step {
+    /// Look the flow up: the frame was parsed the long way.
+    pub const LOOK_UP: u32 = 8;
+    /// No known flow: a service's, a half-open flow's, or not ours.
+    pub const MISS: u32 = 9;
+    /// Open a flow.
+    pub const OPEN: u32 = 10;
+    /// Forward by the half-open slot that is ours.
+    pub const SEND: u32 = 11;
+}
+
+/// What one step leaves for the next.
+#[repr(C)]
+pub struct Work<A> {
+    /// What parsing found.
+    pub found: Found<A>,
+    /// What later steps found.
+    pub next: Next<A>,
+}
+
+/// A frame that outlives its step.
+#[repr(C)]
+pub struct Found<A> {
+    key: FlowKey<A>,
+    hash: FlowHash,
+    at: Layout,
+}
+
+impl<A> Found<A> {
+    /// The frame.
+    #[inline(always)]
+    pub fn frame(&self) -> Frame<'_, A> {
+        Frame { key: &self.key, hash: self.hash, at: self.at.bounded() }
+    }
+}
+
+/// What later steps found.
+#[repr(C)]
+pub struct Next<A> {
+    /// From `MISS` on.
+    pub service: ServiceInfo,
+    /// TCP sequence number. For `OPEN`.
+    pub seq: u32,
+    /// The slot that is ours: its way. For `SEND`.
+    pub way: u32,
+    /// Its owner word. For `SEND`.
+    pub owner: u64,
+    /// Whether the slot becomes empty after the packet was sent. For `SEND`.
+    pub vacate: u32,
+    pub pad: u32,
+    /// The key of the reverse entry.
+    pub reverse_key: FlowKey<A>,
+    /// A reverse entry under construction.
+    pub reverse: Flow<A>,
+}
+
+/// Leaves a frame for the next step.
+#[inline(always)]
+pub fn leave<F: Family>(frame: &Frame<F::Addr>, step: u32) -> u32 {
+    let Some(work) = F::work().get_ptr_mut(0) else { return aya_ebpf::bindings::xdp_action::XDP_ABORTED };
+    // SAFETY: this CPU's.
+    let found = unsafe { &mut (*work).found };
+    found.key = *frame.key;
+    found.hash = frame.hash;
+    found.at = frame.at;
+    step
+}
+
+/// Runs the steps from `step` on, to the verdict.
+#[inline(always)]
+pub fn run<F: Family>(ctx: &XdpContext, mut step: u32) -> u32 {
+    if step == Step::LOOK_UP {
+        step = forward::look_up::<F>(ctx);
+    }
+    if step == Step::MISS {
+        step = miss::packet::<F>(ctx);
+    }
+    if step == Step::OPEN {
+        step = open::flow::<F>(ctx);
+    }
+    if step == Step::SEND {
+        step = open::send::<F>(ctx);
+    }
+    step
+}

@@ -1,0 +1,221 @@
+//! Services: unique names and listeners, members that exist and can be reached, tables that fit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES};
+
+use super::super::defaults;
+use super::super::error::{At, Report};
+use super::super::model::{Algorithm, BackendName, Listen, Member, Probe, Protocol, Service};
+use super::super::raw::section::nearest;
+use super::super::raw::{Field, Located, Raw, RawBackend, RawMember, RawService, default_tcp};
+
+/// No two services of one name or one listener, and not too many.
+pub(super) fn unique(services: &[RawService], report: &Report<'_>) {
+    let mut names = HashMap::new();
+    let mut listens: HashMap<Listen, &RawService> = HashMap::new();
+    for service in services {
+        if let Some(Located { value, at }) = service.name.good()
+            && let Some(first) = names.insert(value, at)
+        {
+            let rule = format!("a service of this name is already at line {}", report.line(first));
+            report.value(at, rule, "rename or remove one");
+        }
+        if let (Some(listen), Some(vip)) = (listen(service), service.vip.good())
+            && let Some(first) = listens.insert(listen, service)
+        {
+            let protocol = if listen.protocol == Protocol::Tcp { "TCP" } else { "UDP" };
+            let (key, line) = (&first.at.key, report.line(&first.at));
+            let rule = format!("{key} (line {line}) already has this VIP with {protocol} port {}", listen.port);
+            report.value(&vip.at, rule, "change VIP, port or protocol of one");
+        }
+    }
+    let members = services.iter().map(count).sum::<usize>();
+    let most = |count: usize, most: u32, what: &str, at: Option<&At>| {
+        if let Some(at) = at.filter(|_| count > most as usize) {
+            report.place(at, format!("at most {most} {what} in all, not {count}"), "remove some");
+        }
+    };
+    most(services.len(), MAX_SERVICES, "services", services.last().map(|service| &service.at));
+    most(members, MAX_MEMBERS, "members", services.last().map(|service| &service.at));
+}
+
+/// How many members a service lists.
+fn count(service: &RawService) -> usize {
+    service.members.as_ref().map_or(0, Vec::len)
+}
+
+fn listen(service: &RawService) -> Option<Listen> {
+    let protocol = match &service.protocol {
+        Field::Bad => return None,
+        protocol => protocol.good().map_or(Protocol::Tcp, |located| located.value),
+    };
+    Some(Listen { vip: service.vip.good()?.value, port: service.port.good()?.value, protocol })
+}
+
+/// Each table suits its algorithm and members, and two generations of all fit the arena.
+pub(super) fn tables(raw: &Raw, report: &Report<'_>) {
+    let mut sum = 0u64;
+    for service in &raw.services {
+        let size = match &service.table_size {
+            Field::Bad => continue,
+            size => size.good().map_or(defaults::TABLE_SIZE, |located| located.value),
+        };
+        sum += u64::from(size);
+        let at = service.table_size.good().map_or_else(|| at_key(service, "table_size"), |size| size.at.clone());
+        let maglev = match &service.algorithm {
+            Field::Bad => false,
+            algorithm => algorithm.good().is_none_or(|located| located.value == Algorithm::Maglev),
+        };
+        let mend = || format!("take 1000 for each member ever expected, for example {}", next_prime(size));
+        if (size as usize) < count(service) {
+            let rule = format!("{size} slots for {} members: each needs at least one", count(service));
+            report.place(&at, rule, "take 1000 for each member ever expected");
+        } else if maglev && !is_prime(size) {
+            report.value(&at, "must be a prime for algorithm \"maglev\"", mend());
+        }
+    }
+    let (arena, at) = (u64::from(raw.conntrack.0.arena_slots), &raw.conntrack.1);
+    if 2 * sum > arena {
+        let rule = format!("{arena} slots are too few: two generations of all tables need {}", 2 * sum);
+        report.place(at, rule, "set arena_slots higher, or table_size of some services lower");
+    }
+}
+
+fn at_key(service: &RawService, key: &str) -> At {
+    At { key: format!("{}.{key}", service.at.key), span: service.at.span.clone() }
+}
+
+fn is_prime(n: u32) -> bool {
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}
+
+/// The next prime from `n` on, or the largest that a table may have.
+fn next_prime(n: u32) -> u32 {
+    let last = *defaults::TABLE.end();
+    (n..=last)
+        .find(|n| is_prime(*n))
+        .or_else(|| (2..=last).rev().find(|n| is_prime(*n)))
+        .unwrap_or(defaults::TABLE_SIZE)
+}
+
+/// Makes the services of which every value is good.
+pub(super) fn build(raw: &Raw, backends: &BTreeMap<&BackendName, &RawBackend>, report: &Report<'_>) -> Vec<Service> {
+    raw.services.iter().filter_map(|service| build_one(service, raw, backends, report)).collect()
+}
+
+fn build_one(
+    service: &RawService,
+    raw: &Raw,
+    backends: &BTreeMap<&BackendName, &RawBackend>,
+    report: &Report<'_>,
+) -> Option<Service> {
+    source_address(service, raw, report);
+    if let (Some(one_way), Some(Listen { protocol: Protocol::Tcp, .. })) = (service.one_way.good(), listen(service))
+        && one_way.value
+    {
+        report.value(&one_way.at, "TCP always answers; one_way is for UDP", "remove it");
+    }
+    let probe = probe(service, report);
+    let members = members(service, raw, backends, report);
+    Some(Service {
+        name: service.name.good()?.value.clone(),
+        listen: listen(service)?,
+        algorithm: service.algorithm.good().map_or(Algorithm::Maglev, |located| located.value),
+        table_size: service.table_size.good().map_or(defaults::TABLE_SIZE, |located| located.value),
+        one_way: service.one_way.good().is_some_and(|located| located.value),
+        owner: service.owner.clone(),
+        expected_out: service.expected_out,
+        probe,
+        members,
+    })
+}
+
+/// `nat` needs an address to send from.
+fn source_address(service: &RawService, raw: &Raw, report: &Report<'_>) {
+    let Some(vip) = service.vip.good() else { return };
+    fn empty<T>(field: &Field<Vec<Located<T>>>) -> bool {
+        match field {
+            Field::Bad => false,
+            field => field.good().is_none_or(|list| list.value.is_empty()),
+        }
+    }
+    let (family, key, missing) = match vip.value {
+        IpAddr::V4(_) => ("IPv4", "ipv4", empty(&raw.pool.ipv4)),
+        IpAddr::V6(_) => ("IPv6", "ipv6", empty(&raw.pool.ipv6)),
+    };
+    if missing {
+        let rule = format!("there is no {family} source address to reach its backends from");
+        report.value(&vip.at, rule, format!("add one to {key} in [source_pool]"));
+    }
+}
+
+fn probe(service: &RawService, report: &Report<'_>) -> Option<Probe> {
+    match &service.probe {
+        Field::Bad => None,
+        Field::Good(located) => located.value.clone(),
+        Field::Absent => match service.protocol.good().map(|located| located.value) {
+            Some(Protocol::Udp) => {
+                let mend =
+                    "add [service.probe] with type = \"tcp\" or \"http\" and a port that tells, or type = \"none\"";
+                report.place(&at_key(service, "probe"), "a UDP service must say how it is probed", mend);
+                None
+            }
+            _ => Some(default_tcp()),
+        },
+    }
+}
+
+fn members(
+    service: &RawService,
+    raw: &Raw,
+    backends: &BTreeMap<&BackendName, &RawBackend>,
+    report: &Report<'_>,
+) -> Vec<Member> {
+    let Some(listed) = &service.members else { return Vec::new() };
+    if listed.is_empty() {
+        let mend = "add [[service.member]] with backend = \"…\" below it, or remove the service";
+        report.place(&at_key(service, "member"), "a service needs at least one member", mend);
+    }
+    let all_named = raw.backends.iter().all(|backend| backend.name.good().is_some());
+    let mut seen = HashMap::new();
+    let mut members = Vec::with_capacity(listed.len());
+    for RawMember { backend, port, weight } in listed {
+        let Some(Located { value: name, at }) = backend.good() else { continue };
+        if let Some(first) = seen.insert(name, at) {
+            let rule = format!("this backend is already a member (line {})", report.line(first));
+            report.value(at, rule, "remove one; a larger share is a larger weight");
+        }
+        match backends.get(name) {
+            // It may be the one whose name was refused.
+            None if !all_named => {}
+            None => {
+                let near = nearest(name.as_str(), backends.keys().map(|name| name.as_str()));
+                let mend =
+                    near.map_or("add a [[backend]] of this name".into(), |near| format!("did you mean {near:?}?"));
+                report.value(at, "there is no backend of this name", mend);
+            }
+            Some(backend) => reachable(service, backend, at, report),
+        }
+        let Some(port) = port.or(service.port.good().map(|located| located.value)) else { continue };
+        members.push(Member { backend: name.clone(), port, weight: *weight });
+    }
+    members
+}
+
+/// The VIP's family is the family that backends are reached by.
+fn reachable(service: &RawService, backend: &RawBackend, at: &At, report: &Report<'_>) {
+    let Some(vip) = service.vip.good() else { return };
+    if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
+        return; // Already reported at the backend.
+    }
+    let (family, key, missing) = match vip.value {
+        IpAddr::V4(_) => ("IPv4", "ipv4", matches!(backend.ipv4, Field::Absent)),
+        IpAddr::V6(_) => ("IPv6", "ipv6", matches!(backend.ipv6, Field::Absent)),
+    };
+    if missing {
+        let rule = format!("the VIP is {family}, and this backend has no {family} address");
+        report.value(at, rule, format!("add {key} to the backend, or remove the member"));
+    }
+}

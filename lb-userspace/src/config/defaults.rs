@@ -1,0 +1,84 @@
+//! Defaults and limits of the configuration, in one place. `keys` states the same defaults as text; a test compares them.
+
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use lb_common::abi::Descriptor;
+
+/// Path of the configuration file.
+pub const CONFIG_PATH: &str = "/etc/rollcall/rollcall.toml";
+/// Path of the control socket.
+pub const SOCKET: &str = "/run/rollcall/control.sock";
+/// Directory of `state.db`.
+pub const STATE_DIR: &str = "/var/lib/rollcall";
+/// Directory of the pins, on a bpffs.
+pub const PIN_DIR: &str = "/sys/fs/bpf/rollcall";
+
+/// Source ports: all but the privileged ones.
+pub const PORTS: RangeInclusive<u16> = 1024..=65535;
+
+/// Established flows per family.
+pub const MAX_FLOWS: u32 = 131_072;
+/// Half-open flows per family.
+pub const MAX_HALF_OPEN: u32 = 65_536;
+/// Slots of the arena: 16 MiB, room for two generations of 32 tables of [`TABLE_SIZE`].
+pub const ARENA_SLOTS: u32 = 1 << 22;
+/// Life of a half-open flow.
+pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle limit, TCP: the 2 h 4 min of RFC 5382, REQ-5.
+pub const TCP_TIMEOUT: Duration = Duration::from_secs(7440);
+/// Idle limit, UDP: the least that RFC 4787, REQ-5 allows.
+pub const UDP_TIMEOUT: Duration = Duration::from_secs(120);
+/// Idle limit after one FIN.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(120);
+/// Rest of a port after a close by the client or a reset.
+pub const CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rest of a port after a close by the backend: Linux's TIME_WAIT.
+pub const TIME_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Slots of a service's table. A size is fixed for the life of its service, so the default cannot follow the number of
+/// members: this prime gives 65 members 1,000 slots each, and costs 256 KiB for each generation.
+pub const TABLE_SIZE: u32 = 65_521;
+/// How long a reason may stand before it escalates.
+pub const EXPECTED_OUT: Duration = Duration::from_secs(600);
+/// A member's weight.
+pub const WEIGHT: NonZeroU16 = NonZeroU16::MIN;
+
+/// Time between two probes of one member.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time one probe may take, unless the interval is shorter.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Consecutive successes to be up.
+pub const PROBE_RISE: u32 = 2;
+/// Consecutive failures to be down.
+pub const PROBE_FALL: u32 = 3;
+/// Request target of an HTTP probe.
+pub const PROBE_PATH: &str = "/";
+/// Accepted status codes.
+pub const PROBE_STATUS: RangeInclusive<u16> = 200..=399;
+
+/// Flows that may be asked for, established or half-open, per family.
+pub(super) const FLOWS: RangeInclusive<u32> = 4..=1 << 24;
+/// Slots that the arena may have.
+pub(super) const ARENA: RangeInclusive<u32> = 2..=Descriptor::MAX_OFFSET;
+/// Slots that one table may have.
+pub(super) const TABLE: RangeInclusive<u32> = 1..=Descriptor::MAX_SIZE;
+/// Conntrack's timeouts: a week in jiffies still fits 32 bits at 1000 Hz.
+pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
+/// `expected_out`.
+pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+/// A probe's interval and timeout.
+pub(super) const PROBE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+/// `rise` and `fall`.
+pub(super) const PROBE_COUNTS: RangeInclusive<u32> = 1..=100;
+/// Bytes of a body match.
+pub(super) const MAX_BODY_BYTES: usize = 1024;
+/// Bytes of a request target.
+pub(super) const MAX_PATH_BYTES: usize = 2048;
+/// Bytes of a host or an owner.
+pub(super) const MAX_LINE_BYTES: usize = 255;
+/// Bytes of an interface's name (IFNAMSIZ less its NUL).
+pub(super) const MAX_INTERFACE_BYTES: usize = 15;
+/// Bytes of a unix socket's path (sun_path less its NUL).
+pub(super) const MAX_SOCKET_BYTES: usize = 107;

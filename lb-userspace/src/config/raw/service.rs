@@ -1,0 +1,108 @@
+//! Backends, services and their members.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::super::defaults::{self, EXPECTED_OUTS, TABLE};
+use super::super::error::At;
+use super::super::keys::Scope;
+use super::super::model::{Algorithm, BackendName, Probe, Protocol, ServiceName};
+use super::probe;
+use super::section::{Field, Section};
+use super::values;
+
+/// `[[backend]]`.
+pub(crate) struct RawBackend {
+    /// `name`.
+    pub(crate) name: Field<BackendName>,
+    /// `ipv4`.
+    pub(crate) ipv4: Field<Ipv4Addr>,
+    /// `ipv6`.
+    pub(crate) ipv6: Field<Ipv6Addr>,
+    /// `owner`.
+    pub(crate) owner: Option<String>,
+}
+
+/// `[[service]]`.
+pub(crate) struct RawService {
+    /// Where its table begins, and its path.
+    pub(crate) at: At,
+    /// `name`.
+    pub(crate) name: Field<ServiceName>,
+    /// `vip`.
+    pub(crate) vip: Field<IpAddr>,
+    /// `port`.
+    pub(crate) port: Field<NonZeroU16>,
+    /// `protocol`.
+    pub(crate) protocol: Field<Protocol>,
+    /// `algorithm`.
+    pub(crate) algorithm: Field<Algorithm>,
+    /// `table_size`.
+    pub(crate) table_size: Field<u32>,
+    /// `one_way`.
+    pub(crate) one_way: Field<bool>,
+    /// `owner`.
+    pub(crate) owner: Option<String>,
+    /// `expected_out`.
+    pub(crate) expected_out: Duration,
+    /// `[service.probe]`; the inner `None` is `type = "none"`.
+    pub(crate) probe: Field<Option<Probe>>,
+    /// `[[service.member]]`; `None` if refused as a whole.
+    pub(crate) members: Option<Vec<RawMember>>,
+}
+
+/// `[[service.member]]`.
+pub(crate) struct RawMember {
+    /// `backend`.
+    pub(crate) backend: Field<BackendName>,
+    /// `port`.
+    pub(crate) port: Option<NonZeroU16>,
+    /// `weight`.
+    pub(crate) weight: NonZeroU16,
+}
+
+pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
+    let backend = RawBackend {
+        name: section.require("name", values::backend_name),
+        ipv4: section.read("ipv4", values::ipv4),
+        ipv6: section.read("ipv6", values::ipv6),
+        owner: section.read("owner", values::owner).value(),
+    };
+    if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
+        section.report().place(section.at(), "a backend needs an address", "add ipv4 = \"…\" or ipv6 = \"…\"");
+    }
+    section.finish();
+    backend
+}
+
+pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
+    let protocols = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let algorithms = &[("maglev", Algorithm::Maglev), ("round-robin", Algorithm::RoundRobin)];
+    let service = RawService {
+        at: section.at().clone(),
+        name: section.require("name", values::service_name),
+        vip: section.require("vip", values::address),
+        port: section.require("port", values::port),
+        protocol: section.read("protocol", values::one_of(protocols)),
+        algorithm: section.read("algorithm", values::one_of(algorithms)),
+        table_size: section.read("table_size", values::integer(TABLE)),
+        one_way: section.read("one_way", values::boolean),
+        owner: section.read("owner", values::owner).value(),
+        expected_out: section.read("expected_out", values::duration(EXPECTED_OUTS)).or(defaults::EXPECTED_OUT),
+        probe: section.table(Scope::Probe).map_or(Field::Absent, probe::probe),
+        members: section.tables(Scope::Member).map(|members| members.into_iter().map(member).collect()),
+    };
+    section.finish();
+    service
+}
+
+fn member(mut section: Section<'_, '_>) -> RawMember {
+    let member = RawMember {
+        backend: section.require("backend", values::backend_name),
+        port: section.read("port", values::port).value(),
+        weight: section.read("weight", values::weight).or(defaults::WEIGHT),
+    };
+    section.finish();
+    member
+}

@@ -1,0 +1,152 @@
+//! What good files mean: defaults, optional forms, differences, lints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rstest::rstest;
+
+use super::super::model::{Algorithm, ConfigOwner, ProbeKind, Protocol};
+use super::super::{ConfigError, diff, lint, load, sha256};
+use super::{GOOD, parse};
+
+#[test]
+fn empty_file_is_valid_and_attaches_nothing() {
+    let config = parse("").unwrap();
+    assert!(config.services.is_empty() && config.backends.is_empty() && config.edge.interfaces.is_empty());
+    assert_eq!(config.owner, ConfigOwner::Cli);
+    assert_eq!(config.control.socket, PathBuf::from("/run/rollcall/control.sock"));
+    assert_eq!(config.conntrack.tcp_timeout, Duration::from_secs(7440));
+    assert_eq!(config.source_pool.ports, 1024..=65535);
+}
+
+#[test]
+fn service_without_optional_keys_gets_the_documented_defaults() {
+    let config = parse(GOOD).unwrap();
+    let web = &config.services[0];
+    assert_eq!((web.algorithm, web.table_size, web.one_way), (Algorithm::Maglev, 65521, false));
+    assert_eq!((web.listen.protocol, web.expected_out), (Protocol::Tcp, Duration::from_secs(600)));
+    let probe = web.probe.as_ref().unwrap();
+    assert_eq!(probe.kind, ProbeKind::Tcp);
+    assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
+    assert_eq!((probe.rise, probe.fall, probe.port), (2, 3, None));
+    let members: Vec<_> = web.members.iter().map(|m| (m.backend.as_str(), m.port.get(), m.weight.get())).collect();
+    assert_eq!(members, [("s1", 80, 1), ("s2", 8080, 3)]);
+}
+
+#[test]
+fn probe_with_a_short_interval_gets_a_timeout_as_short() {
+    let text = GOOD.replace("type = \"http\"", "type = \"http\"\ninterval = \"300ms\"");
+    let probe = parse(&text).unwrap().services[1].probe.clone().unwrap();
+    assert_eq!(probe.timeout, Duration::from_millis(300));
+}
+
+#[rstest]
+#[case("204", vec![204..=204])]
+#[case("\"200-399\"", vec![200..=399])]
+#[case("[200, \"301-302\"]", vec![200..=200, 301..=302])]
+fn probe_status_in_each_form_is_a_list_of_ranges(
+    #[case] status: &str,
+    #[case] wanted: Vec<std::ops::RangeInclusive<u16>>,
+) {
+    let text = GOOD.replace("type = \"http\"", &format!("type = \"http\"\nstatus = {status}"));
+    let probe = parse(&text).unwrap().services[1].probe.clone().unwrap();
+    let ProbeKind::Http(http) = probe.kind else { panic!("an HTTP probe") };
+    assert_eq!(http.status, wanted);
+}
+
+#[test]
+fn udp_service_with_probe_none_is_valid_and_linted() {
+    let text = GOOD.replace(
+        "port = 80\n\n[service.probe]\ntype = \"http\"",
+        "port = 53\nprotocol = \"udp\"\nprobe = { type = \"none\" }",
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(config.services[1].probe, None);
+    assert_eq!(
+        lint(&config),
+        ["service web6: not probed, so a dead member keeps its flows; consider a tcp or http probe"]
+    );
+}
+
+#[test]
+fn load_of_a_file_keeps_its_text_and_hash() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), GOOD).unwrap();
+    let loaded = load(file.path()).unwrap();
+    assert_eq!((loaded.text.as_str(), loaded.config), (GOOD, parse(GOOD).unwrap()));
+    assert_eq!(loaded.sha256, sha256(GOOD));
+    assert_eq!(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+#[test]
+fn load_of_what_is_no_text_says_where_and_what_to_do() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"# \xff").unwrap();
+    let error = load(file.path()).unwrap_err();
+    assert!(matches!(error, ConfigError::NotUtf8 { offset: 2, .. }));
+    std::fs::remove_file(file.path()).unwrap();
+    let error = load(file.path()).unwrap_err();
+    assert!(matches!(&error, ConfigError::Read { .. }) && error.to_string().contains("see that the file exists"));
+}
+
+#[rstest]
+#[case("weight = 3", "weight = 4", "service web: member s2: weight 3 -> 4")]
+#[case("ipv4 = \"192.0.2.12\"", "ipv4 = \"192.0.2.13\"", "backend s2: ipv4 192.0.2.12 -> 192.0.2.13")]
+#[case(
+    "port = 80\n\n# M",
+    "port = 81\n\n# M",
+    "service web: 192.0.2.80:80/tcp -> 192.0.2.80:81/tcp|service web: member s1: port 80 -> 81"
+)]
+#[case("\n# Members of web.\n[[service.member]]\nbackend = \"s1\"\n", "", "service web: member s1 removed")]
+#[case("[edge]", "[conntrack]\ntcp_timeout = \"1h\"\n[edge]", "conntrack.tcp_timeout 2h4m -> 1h")]
+#[case("[edge]", "[control]\nmetrics = \"127.0.0.1:9464\"\n[edge]", "control.metrics unset -> 127.0.0.1:9464")]
+#[case(
+    "port = 80\n\n# M",
+    "port = 80\nalgorithm = \"round-robin\"\n\n# M",
+    "service web: algorithm maglev -> round-robin"
+)]
+fn describe_of_one_change_is_one_line_in_words(#[case] old: &str, #[case] new: &str, #[case] wanted: &str) {
+    let changed = GOOD.replacen(old, new, 1);
+    assert_ne!(changed, GOOD);
+    let lines = diff::describe(&parse(GOOD).unwrap(), &parse(&changed).unwrap());
+    assert_eq!(lines.join("|"), wanted);
+}
+
+#[test]
+fn describe_of_members_in_another_order_says_so() {
+    let config = parse(GOOD).unwrap();
+    let mut other = config.clone();
+    other.services[0].members.reverse();
+    assert_eq!(diff::describe(&config, &other), ["service web: members in another order"]);
+    other.services.reverse();
+    assert_eq!(diff::describe(&config, &other), ["service web: members in another order", "services in another order"]);
+}
+
+#[test]
+fn needs_recreate_names_sizes_seed_and_a_maglev_table() {
+    let old = parse(GOOD).unwrap();
+    let text = GOOD.replace("[edge]", "[conntrack]\nmax_flows = 1000\nseed = 7\n[edge]").replacen(
+        "port = 80",
+        "port = 80\ntable_size = 1009",
+        1,
+    );
+    assert_eq!(
+        diff::needs_recreate(&old, &parse(&text).unwrap()),
+        [
+            "conntrack.max_flows 131072 -> 1000: sized or chosen when the maps are created",
+            "conntrack.seed unset -> 7: sized or chosen when the maps are created",
+            "service.web.table_size 65521 -> 1009: fixed for the life of the service, since another size moves most flows",
+        ]
+    );
+    assert_eq!(diff::needs_recreate(&old, &old), [""; 0]);
+}
+
+#[test]
+fn needs_restart_names_paths_and_listeners_only() {
+    let old = parse(GOOD).unwrap();
+    let text = GOOD.replace("[edge]", "[control]\nsocket = \"/tmp/s\"\n[edge]").replace("weight = 3", "weight = 4");
+    assert_eq!(
+        diff::needs_restart(&old, &parse(&text).unwrap()),
+        ["control.socket \"/run/rollcall/control.sock\" -> \"/tmp/s\""]
+    );
+}

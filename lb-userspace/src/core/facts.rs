@@ -1,0 +1,154 @@
+//! What became of a fact: links, probes, timers, finished lists, drained members.
+
+use std::time::Duration;
+
+use lb_common::abi::MAX_LINKS;
+
+use super::Core;
+use super::api::{EventKind, Health, MemberName, Output};
+use super::encode;
+use super::kernel::MemberId;
+use super::reason::{Reason, ReasonKind};
+use super::schedule::Due;
+use super::weight::{Facts, weigh, with_history};
+
+impl Core {
+    /// Unknown MACs never replace known ones: without them the program would let everything pass.
+    pub(super) fn take_links(&mut self, macs: [u64; MAX_LINKS]) {
+        if macs != [0; MAX_LINKS] && self.macs != Some(macs) {
+            self.macs = Some(macs);
+            self.replan = true;
+        }
+    }
+
+    pub(super) fn record(&mut self, name: &MemberName, result: Result<(), String>, took: Duration) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(probe) = member.probe.clone() else { return };
+        let error_before = member.health.error().map(str::to_owned);
+        let change = member.health.record(result, took, probe.rise, probe.fall, now);
+        let error = member.health.error().map(str::to_owned);
+        let streak = member.health.streak();
+        self.dirty |= change.is_some() || error != error_before;
+        let Some(change) = change else { return };
+        match change.now {
+            Health::Down => {
+                let cause = format!("{} ({streak} in a row)", error.unwrap_or_default());
+                self.event(Some(name), EventKind::Down, cause);
+                if change.was_serving {
+                    self.suspect(name);
+                }
+            }
+            Health::Up => {
+                self.event(Some(name), EventKind::Up, format!("probe succeeded ({streak} in a row)"));
+                self.reconsider(&name.service);
+            }
+            Health::Unknown => {}
+        }
+    }
+
+    /// Ends graces and starts probes that are due.
+    pub(super) fn run_timers(&mut self) {
+        let now_ms = self.now.boot_ms;
+        while self.graces.first().is_some_and(|(at, _)| *at <= now_ms) {
+            let Some((_, name)) = self.graces.pop_first() else { break };
+            if self.members.get_mut(&name).is_some_and(|m| m.health.grace_over()) {
+                self.dirty = true;
+                self.event(Some(&name), EventKind::Unverified, "no probe ended within the start's grace".to_owned());
+            }
+        }
+        while let Some(due) = self.schedule.pop(now_ms) {
+            match due {
+                Due::Start(name, id) => self.start_probe(name, id),
+                Due::Lost(name, waited) => {
+                    let error = format!("the prober gave no answer in {} ms", waited.as_millis());
+                    self.record(&name, Err(error), waited);
+                }
+            }
+        }
+    }
+
+    fn start_probe(&mut self, member: MemberName, id: u64) {
+        let Some(watched) = self.members.get(&member) else { return };
+        let Some(probe) = watched.probe.clone() else { return };
+        let port = probe.port.unwrap_or(watched.endpoint.port).get();
+        self.outputs.push_back(Output::Probe { member, id, address: watched.endpoint.address, port, probe });
+    }
+
+    pub(super) fn take_applied(&mut self, id: u64, result: Result<(), String>) {
+        match self.kernel.applied(id, result, self.now.boot_ms) {
+            None => {}
+            Some(Ok(())) => {
+                self.refresh_rotation();
+                self.replan = true;
+            }
+            Some(Err(why)) => {
+                let cause = format!("{why}; the maps will be read back and the rest tried again");
+                self.event(None, EventKind::ApplyFailed, cause);
+                self.replan = true;
+            }
+        }
+    }
+
+    /// Gives up ids whose flows are gone. Only while no list is under way: then the grace period after the last table
+    /// that named them is over.
+    pub(super) fn take_drained(&mut self, ids: &[MemberId]) {
+        if !self.kernel.is_settled() {
+            return;
+        }
+        for &id in ids {
+            if self.leaving.contains_key(&id) && !self.kernel.is_in_a_table(id) {
+                self.drained.insert(id);
+                self.replan = true;
+            }
+        }
+    }
+
+    /// Weighs every member by the facts of now; whether any weight changed.
+    pub(super) fn weigh(&mut self) -> bool {
+        let Some(config) = self.config.clone() else { return false };
+        let mut changed = false;
+        for service in &config.services {
+            for entry in &service.members {
+                let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
+                let Some(member) = self.members.get_mut(&name) else { continue };
+                let hop = self.hops.usable(member.endpoint.address).map(|_| ());
+                let facts = Facts { configured: member.weight, health: &member.health, held: member.held, hop };
+                let (effective, findings) = weigh(facts);
+                let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
+                let owner = service.owner.as_deref().or(backend_owner);
+                changed |= member.effective != effective;
+                member.effective = effective;
+                member.reasons = with_history(findings, &member.reasons, owner, service.expected_out, self.now);
+            }
+        }
+        changed
+    }
+
+    /// Compares who has slots in the live tables with what was known, and tells the difference.
+    pub(super) fn refresh_rotation(&mut self) {
+        let mut changes = Vec::new();
+        for (name, member) in &mut self.members {
+            let key = encode::service_key(&member.endpoint.listen);
+            let service = self.kernel.held().services.get(&key).map(|info| info.id);
+            let slots = service.zip(member.id).map_or(0, |(service, id)| self.kernel.slots(service, id));
+            if member.in_rotation != (slots > 0) {
+                (member.in_rotation, member.since) = (slots > 0, self.now);
+                changes.push((name.clone(), member.in_rotation, rotation_cause(slots > 0, &member.reasons)));
+            }
+        }
+        for (name, entered, cause) in changes {
+            let kind = if entered { EventKind::InRotation } else { EventKind::OutOfRotation };
+            self.event(Some(&name), kind, cause);
+        }
+    }
+}
+
+fn rotation_cause(entered: bool, reasons: &[Reason]) -> String {
+    if reasons.is_empty() || (entered && reasons.iter().any(|r| r.kind != ReasonKind::Unverified)) {
+        // With the facts of now: they may have changed again while the list was under way.
+        return if entered { "nothing stands against it" } else { "it recovered while this was under way" }.to_owned();
+    }
+    let words: Vec<String> = reasons.iter().map(|r| format!("{}: {}", r.kind.name(), r.cause)).collect();
+    words.join("; ")
+}

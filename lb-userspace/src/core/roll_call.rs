@@ -1,0 +1,64 @@
+//! The roll call: every configured member, in rotation or with the reason why not.
+
+use super::Core;
+use super::api::{MemberCall, MemberName, RollCall, ServiceCall, Time};
+use super::encode;
+use super::watched::Watched;
+use crate::config::model::{BackendName, Service};
+
+impl Core {
+    /// The roll call of now. Shares are those of the live tables.
+    pub fn roll_call(&self, now: Time) -> RollCall {
+        let services = self.config.iter().flat_map(|config| &config.services);
+        RollCall {
+            time: now,
+            services: if self.configured { services.map(|s| self.service_call(s)).collect() } else { Vec::new() },
+            settled: self.is_settled(),
+            edge_suspected: !self.suspected.is_empty(),
+        }
+    }
+
+    /// Whether the kernel holds all that was decided.
+    pub(super) fn is_settled(&self) -> bool {
+        self.configured && !self.replan && self.shortages.is_empty() && self.kernel.is_settled()
+    }
+
+    fn service_call(&self, service: &Service) -> ServiceCall {
+        let key = encode::service_key(&service.listen);
+        let (target, held) = (self.kernel.target(), self.kernel.held());
+        let info = target.services.get(&key).or_else(|| held.services.get(&key));
+        // Without an id only between a reload and the end of the list under way.
+        let id = info.map_or(u32::MAX, |info| info.id);
+        let member = |backend: &BackendName| {
+            let name = MemberName { service: service.name.clone(), backend: backend.clone() };
+            Some(self.member_call(id, backend, self.members.get(&name)?))
+        };
+        ServiceCall {
+            name: service.name.clone(),
+            id,
+            listen: service.listen,
+            members: service.members.iter().filter_map(|m| member(&m.backend)).collect(),
+        }
+    }
+
+    fn member_call(&self, service: u32, backend: &BackendName, member: &Watched) -> MemberCall {
+        let (_, size) = self.kernel.counts(service);
+        let slots = member.id.map_or(0, |id| self.kernel.slots(service, id));
+        MemberCall {
+            backend: backend.clone(),
+            id: member.id,
+            address: member.endpoint.address,
+            port: member.endpoint.port.get(),
+            in_rotation: member.in_rotation,
+            weight: member.weight.get(),
+            effective: member.effective,
+            share: if size == 0 { 0.0 } else { f64::from(slots) / f64::from(size) },
+            health: member.health.health(),
+            streak: member.health.streak(),
+            last_probe: member.health.last().cloned(),
+            since: member.since,
+            reasons: member.reasons.clone(),
+            hop: self.hops.usable(member.endpoint.address).ok(),
+        }
+    }
+}

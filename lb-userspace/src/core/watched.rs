@@ -1,0 +1,66 @@
+//! One configured member with everything that is known of it.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::api::Time;
+use super::health::{Origin, Tracker};
+use super::kernel::MemberId;
+use super::reason::Reason;
+use crate::config::model::{Listen, Probe};
+
+/// What stays the same while a member is the same, whatever names the file gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The service's key.
+    pub listen: Listen,
+    /// The backend's address in the service's family.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: NonZeroU16,
+}
+
+/// A configured member.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Who it is.
+    pub endpoint: Endpoint,
+    /// Configured weight.
+    pub weight: NonZeroU16,
+    /// How it is probed, if at all.
+    pub probe: Option<Arc<Probe>>,
+    /// What probes say.
+    pub health: Tracker,
+    /// Kept in rotation although down, because the edge is suspected.
+    pub held: bool,
+    /// Its id in the kernel, once planned.
+    pub id: Option<MemberId>,
+    /// Effective weight, 1/256.
+    pub effective: u32,
+    /// Why it is lowered.
+    pub reasons: Vec<Reason>,
+    /// Whether the live table has slots of it.
+    pub in_rotation: bool,
+    /// Since when.
+    pub since: Time,
+}
+
+impl Watched {
+    /// A member that is configured from `now` on.
+    pub fn new(endpoint: Endpoint, weight: NonZeroU16, probe: Option<Arc<Probe>>, origin: Origin, now: Time) -> Self {
+        let health = Tracker::new(if probe.is_some() { origin } else { Origin::Unprobed });
+        Self {
+            endpoint,
+            weight,
+            probe,
+            health,
+            held: false,
+            id: None,
+            effective: 0,
+            reasons: Vec::new(),
+            in_rotation: false,
+            since: now,
+        }
+    }
+}

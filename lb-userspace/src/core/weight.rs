@@ -1,0 +1,143 @@
+//! Effective weight: one pure function of the facts about a member.
+//!
+//! Facts are never merged before they get here, so that each of them shows as its own reason.
+
+use std::num::NonZeroU16;
+
+use super::api::{Health, Time};
+use super::health::Tracker;
+use super::reason::{Reason, ReasonKind};
+
+/// Units of effective weight per configured unit.
+pub const UNIT: u32 = 256;
+
+/// What is known of a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Configured weight.
+    pub configured: NonZeroU16,
+    /// Health and the probes behind it.
+    pub health: &'a Tracker,
+    /// The service's suspicion of the edge holds it in rotation although it is down.
+    pub held: bool,
+    /// Whether new flows can be sent there, or why not.
+    pub hop: Result<(), &'a str>,
+}
+
+/// One thing found against a member: a reason without its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub kind: ReasonKind,
+    /// Its cause.
+    pub cause: String,
+}
+
+/// The effective weight in 1/[`UNIT`] and everything that lowers it, or would.
+pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut find = |kind, cause: String| findings.push(Finding { kind, cause });
+    let serving = facts.health.is_serving() || facts.held;
+    let error = facts.health.error();
+    match facts.health.health() {
+        Health::Down => {
+            let why = error.unwrap_or("it was out of rotation when this daemon started, and no probe has ended yet");
+            let why = if facts.health.last().is_some() && error.is_none() {
+                "not enough successes in a row yet"
+            } else {
+                why
+            };
+            let held = if facts.held { "kept in rotation because the edge itself is suspected; " } else { "" };
+            find(ReasonKind::ProbeFailed, format!("{held}{why}"));
+        }
+        Health::Unknown if facts.health.is_unverified() => {
+            find(ReasonKind::Unverified, "no probe ended within the start's grace".to_owned());
+        }
+        Health::Unknown | Health::Up => {}
+    }
+    if !serving && (facts.health.awaits_first_success() || facts.health.health() == Health::Unknown) {
+        let cause = match error {
+            Some(error) => format!("no probe has succeeded yet; the last one: {error}"),
+            None => "no probe has ended yet".to_owned(),
+        };
+        find(ReasonKind::NotYetProbed, cause);
+    }
+    if let Err(why) = facts.hop {
+        find(ReasonKind::NoNextHop, why.to_owned());
+    }
+    let in_rotation = serving && facts.hop.is_ok();
+    (if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 }, findings)
+}
+
+/// Gives findings their history: a reason that stood before keeps its `since`.
+pub fn with_history(
+    findings: Vec<Finding>,
+    before: &[Reason],
+    owner: Option<&str>,
+    expected_out: std::time::Duration,
+    now: Time,
+) -> Vec<Reason> {
+    let reason = |Finding { kind, cause }| {
+        let since = before.iter().find(|r| r.kind == kind).map_or(now, |r| r.since);
+        Reason { kind, since, cause, owner: owner.map(str::to_owned), review_at: since + expected_out }
+    };
+    findings.into_iter().map(reason).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::health::Origin;
+    use super::*;
+
+    const START: Time = Time { boot_ms: 0, wall_ms: 0 };
+
+    proptest! {
+        #[test]
+        fn weigh_any_facts_below_the_configured_weight_have_a_reason(
+            configured in 1u16..,
+            origin in 0usize..5,
+            results in proptest::collection::vec(any::<bool>(), 0..8),
+            grace: bool,
+            held: bool,
+            hop: bool,
+        ) {
+            let origins = [
+                Origin::Unprobed,
+                Origin::Cold,
+                Origin::Added,
+                Origin::Adopted { serving: true },
+                Origin::Adopted { serving: false },
+            ];
+            let mut health = Tracker::new(origins[origin]);
+            if grace {
+                health.grace_over();
+            }
+            for ok in results {
+                health.record(if ok { Ok(()) } else { Err("no".into()) }, Duration::ZERO, 2, 2, START);
+            }
+            let hop = if hop { Ok(()) } else { Err("silent") };
+            let configured = NonZeroU16::new(configured).unwrap();
+            let (effective, findings) = weigh(Facts { configured, health: &health, held, hop });
+            let full = u32::from(configured.get()) * UNIT;
+            prop_assert!(effective == 0 || effective == full);
+            prop_assert!(effective == full || !findings.is_empty());
+            prop_assert!(hop.is_ok() || effective == 0);
+        }
+    }
+
+    #[test]
+    fn reason_that_persists_keeps_since_and_takes_the_new_cause() {
+        let finding = |cause: &str| vec![Finding { kind: ReasonKind::ProbeFailed, cause: cause.into() }];
+        let out = Duration::from_secs(600);
+        let first = with_history(finding("refused"), &[], Some("ops"), out, START);
+        let later = with_history(finding("timeout"), &first, Some("ops"), out, START + out);
+        assert_eq!((later[0].since, later[0].cause.as_str()), (START, "timeout"));
+        assert_eq!(later[0].review_at, START + out);
+        let again = with_history(finding("refused"), &[], None, out, START + out);
+        assert_eq!(again[0].since, START + out);
+    }
+}

@@ -1,1 +1,0 @@
-//! Probes: one check of one member, on the wire.

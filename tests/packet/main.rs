@@ -1,0 +1,9 @@
+//! The real program on crafted packets, by `BPF_PROG_TEST_RUN`: `{maps, packet in} -> {verdict, packet out, counter}`.
+
+mod limits;
+mod malformed;
+mod pass;
+mod select;
+mod tags;
+mod tcp;
+mod udp;

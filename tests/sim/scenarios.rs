@@ -1,0 +1,310 @@
+//! Scripted stories: one requirement each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall::config::model::{Algorithm, ServiceName};
+use rollcall::core::api::{EventKind, Health};
+use rollcall::core::reason::ReasonKind;
+
+use crate::configs::{config, port, probe, service};
+use crate::world::{Faults, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn all_in(world: &World) -> bool {
+    world.settled() && world.members().iter().all(|m| m.in_rotation)
+}
+
+/// A world with `members` backends in rotation.
+fn running(members: u8) -> World {
+    let mut world = World::new(1, 16384);
+    world.start(Arc::new(config(vec![service(members)])), false);
+    world.run_until(SECOND, all_in);
+    world
+}
+
+fn rotation(world: &World) -> Vec<bool> {
+    world.members().iter().map(|m| m.in_rotation).collect()
+}
+
+#[test]
+fn cold_start_first_result_decides_within_a_second() {
+    let mut world = World::new(1, 16384);
+    world.dead.insert(ip(2));
+    world.start(Arc::new(config(vec![service(3)])), false);
+    world.run(SECOND);
+    assert!(world.settled());
+    assert_eq!(rotation(&world), [true, false, true]);
+    let out = &world.members()[1];
+    assert_eq!((out.health, out.reasons[0].kind), (Health::Down, ReasonKind::ProbeFailed));
+    assert!(out.reasons[0].cause.contains("connection refused"), "{}", out.reasons[0].cause);
+    assert_eq!(out.reasons[0].owner.as_deref(), Some("web-team"));
+    assert_eq!(world.seen(EventKind::EdgeSuspected), 0);
+}
+
+#[test]
+fn cold_start_without_results_serves_unverified_after_the_grace() {
+    let mut world = World::new(1, 16384);
+    world.faults = Faults { lost: 100, ..Faults::default() };
+    let mut slow = service(2);
+    slow.probe.as_mut().unwrap().timeout = Duration::from_secs(4);
+    slow.probe.as_mut().unwrap().interval = Duration::from_secs(4);
+    world.start(Arc::new(config(vec![slow])), false);
+    // The prober's silence is itself a failure after timeout and slack: 5 s, before this grace of 8 s.
+    world.run(Duration::from_millis(4_900));
+    assert_eq!(rotation(&world), [false, false]);
+    assert_eq!(world.members()[0].reasons[0].kind, ReasonKind::NotYetProbed);
+    let mut world = World::new(1, 16384);
+    world.faults = Faults { lost: 100, ..Faults::default() };
+    let mut quick = service(2);
+    quick.probe.as_mut().unwrap().timeout = Duration::from_millis(2500);
+    quick.probe.as_mut().unwrap().interval = Duration::from_millis(500);
+    world.start(Arc::new(config(vec![quick])), false);
+    world.run(Duration::from_millis(3_300));
+    assert_eq!(rotation(&world), [true, true]);
+    let member = &world.members()[0];
+    assert_eq!((member.health, member.reasons[0].kind), (Health::Unknown, ReasonKind::Unverified));
+    assert_eq!(world.seen(EventKind::Unverified), 2);
+}
+
+#[test]
+fn backend_killed_leaves_within_fall_and_one_interval_and_returns() {
+    let mut world = running(4);
+    world.run(Duration::from_secs(30));
+    world.dead.insert(ip(3));
+    let took = world.run_until(Duration::from_secs(8), |w| w.settled() && !w.members()[2].in_rotation);
+    assert!(took > Duration::from_secs(3), "{took:?}: before three failures in a row");
+    let since = world.members()[2].reasons[0].since;
+    world.run(Duration::from_secs(20));
+    let reason = world.members()[2].reasons[0].clone();
+    assert_eq!((reason.since, reason.review_at), (since, since + Duration::from_secs(600)));
+    world.dead.clear();
+    world.run_until(Duration::from_secs(5), all_in);
+    assert!(world.members()[2].reasons.is_empty());
+    assert_eq!((world.seen(EventKind::OutOfRotation), world.seen(EventKind::Down)), (1, 1));
+}
+
+#[test]
+fn next_hop_lost_takes_out_at_once_and_flows_keep_the_old_one() {
+    let mut world = running(2);
+    let before = world.kernel.read_state();
+    world.set_hop(ip(1), false);
+    world.run(Duration::from_millis(100));
+    assert_eq!(rotation(&world), [false, true]);
+    assert_eq!(world.members()[0].reasons[0].kind, ReasonKind::NoNextHop);
+    assert_eq!(world.kernel.read_state().members, before.members);
+    world.set_hop(ip(2), false);
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.kernel.read_state().tables[&0].descriptor.size(), 0, "refuses new flows");
+    world.set_hop(ip(1), true);
+    world.set_hop(ip(2), true);
+    world.run(Duration::from_millis(100));
+    assert!(all_in(&world));
+}
+
+#[test]
+fn edge_suspected_when_most_fail_holds_the_table_until_probes_succeed() {
+    let mut world = running(5);
+    world.run(Duration::from_secs(20));
+    world.dead.extend((1..=5).map(ip));
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.seen(EventKind::EdgeSuspected), 1);
+    assert!(world.core.roll_call(world.now).edge_suspected);
+    let held = rotation(&world).iter().filter(|&&r| r).count();
+    assert!(held >= 3, "{held} held");
+    let members = world.members();
+    let held = members.iter().find(|m| m.in_rotation).unwrap();
+    assert_eq!((held.health, held.reasons[0].kind), (Health::Down, ReasonKind::ProbeFailed));
+    assert!(held.reasons[0].cause.contains("edge"), "{}", held.reasons[0].cause);
+    world.dead.remove(&ip(1));
+    world.dead.remove(&ip(2));
+    world.dead.remove(&ip(3));
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.seen(EventKind::EdgeCleared), 1);
+    assert_eq!(rotation(&world), [true, true, true, false, false]);
+}
+
+#[test]
+fn edge_not_suspected_when_members_fail_one_after_another() {
+    let mut world = running(3);
+    for n in 1..=3 {
+        world.dead.insert(ip(n));
+        world.run(Duration::from_secs(15));
+    }
+    assert_eq!(world.seen(EventKind::EdgeSuspected), 0);
+    assert_eq!(rotation(&world), [false; 3]);
+}
+
+#[test]
+fn reload_that_adds_a_member_keeps_it_out_until_its_first_success() {
+    let mut world = running(2);
+    world.dead.insert(ip(3));
+    world.configure(Arc::new(config(vec![service(3)])));
+    world.run(Duration::from_secs(30));
+    assert_eq!(rotation(&world), [true, true, false]);
+    assert!(world.members()[2].reasons.iter().any(|r| r.kind == ReasonKind::NotYetProbed));
+    world.dead.clear();
+    world.run_until(Duration::from_millis(2200), all_in);
+}
+
+#[test]
+fn reload_that_renames_the_service_keeps_ids_health_and_table() {
+    let mut world = running(3);
+    let before = world.kernel.read_state();
+    let mut renamed = service(3);
+    renamed.name = ServiceName::new("shop").unwrap();
+    renamed.members.reverse();
+    world.configure(Arc::new(config(vec![renamed])));
+    assert!(all_in(&world));
+    world.run(SECOND);
+    assert_eq!(world.kernel.read_state(), before);
+    assert_eq!(world.seen(EventKind::Configured), 2);
+    assert_eq!(world.seen(EventKind::OutOfRotation), 0);
+}
+
+#[test]
+fn reload_that_changes_a_port_gives_a_new_id_and_the_old_one_lives_for_its_flows() {
+    let mut world = running(2);
+    for slot in 0..10 {
+        world.kernel.open_flow(0, slot);
+    }
+    let mut moved = service(2);
+    moved.members[0].port = port(9090);
+    world.configure(Arc::new(config(vec![moved.clone()])));
+    world.run(Duration::from_secs(10));
+    assert!(all_in(&world));
+    assert_eq!(world.members().iter().map(|m| m.id).collect::<Vec<_>>(), [Some(2), Some(1)]);
+    assert_eq!(world.core.leaving().into_keys().collect::<Vec<_>>(), [0]);
+    world.report_drained();
+    world.run(SECOND);
+    assert!(world.kernel.read_state().members.contains_key(&0));
+    world.kernel.close_flows(|member| member == 0);
+    world.report_drained();
+    world.run(SECOND);
+    assert!(!world.kernel.read_state().members.contains_key(&0));
+    moved.members[0].port = port(7070);
+    world.configure(Arc::new(config(vec![moved])));
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.members()[0].id, Some(0), "the lowest free id");
+}
+
+#[test]
+fn restart_adopts_ids_and_health_and_writes_nothing() {
+    let mut world = running(4);
+    world.run(Duration::from_secs(10));
+    world.dead.insert(ip(2));
+    world.run_until(Duration::from_secs(10), |w| w.settled() && !w.members()[1].in_rotation);
+    let before = world.kernel.read_state();
+    let applies = world.applies;
+    world.restart(world.config());
+    assert_eq!(rotation(&world), [true, false, true, true]);
+    world.run(Duration::from_secs(30));
+    assert_eq!((world.kernel.read_state(), world.applies), (before, applies));
+    // Adopted as up: `fall` failures in a row before it goes.
+    world.restart(world.config());
+    world.dead.insert(ip(3));
+    world.run(Duration::from_secs(3));
+    assert_eq!(rotation(&world), [true, false, true, true]);
+    world.run(Duration::from_secs(5));
+    assert_eq!(rotation(&world), [true, false, false, true]);
+}
+
+#[test]
+fn restart_with_another_configuration_keeps_what_is_removed_for_its_flows() {
+    let mut world = running(3);
+    world.kernel.open_flow(0, 2);
+    world.restart(Arc::new(config(vec![service(2)])));
+    world.run(SECOND);
+    assert_eq!(rotation(&world), [true, true]);
+    let leaving = world.core.leaving();
+    assert_eq!(leaving[&2].to_string(), "web/web-3");
+    assert_eq!(world.kernel.read_state().members.len(), 3);
+}
+
+#[test]
+fn arena_too_small_keeps_the_old_table_and_says_so_once() {
+    let mut world = World::new(1, 1500);
+    let mut maglev = service(3);
+    maglev.algorithm = Algorithm::Maglev;
+    world.start(Arc::new(config(vec![maglev.clone()])), false);
+    world.run(SECOND);
+    let before = world.kernel.read_state();
+    maglev.members.pop();
+    world.configure(Arc::new(config(vec![maglev.clone()])));
+    world.run(Duration::from_secs(60));
+    assert!(!world.settled());
+    assert_eq!(world.kernel.read_state(), before);
+    let failed: Vec<_> = world.events.iter().filter(|e| e.kind == EventKind::ApplyFailed).collect();
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].cause.contains("arena_slots"), "{}", failed[0].cause);
+    maglev.table_size = 251;
+    world.configure(Arc::new(config(vec![maglev])));
+    world.run(SECOND);
+    assert!(all_in(&world));
+}
+
+#[test]
+fn arena_for_two_generations_of_one_table_swaps_several_in_turn() {
+    let services = |swapped: bool| {
+        let each = |n: u16| {
+            let mut s = service(4);
+            s.name = ServiceName::new(&format!("s{n}")).unwrap();
+            s.listen.port = port(n);
+            s.algorithm = Algorithm::Maglev;
+            s.members[0].weight = port(if swapped { 7 } else { 1 });
+            s
+        };
+        Arc::new(config((1..=4).map(each).collect()))
+    };
+    let mut world = World::new(1, 5 * 1009);
+    world.start(services(false), false);
+    world.run(Duration::from_secs(10));
+    assert!(all_in(&world));
+    world.configure(services(true));
+    world.run(SECOND);
+    assert!(all_in(&world));
+    assert!(world.members()[0].share > 0.65, "{}", world.members()[0].share);
+    assert_eq!(world.seen(EventKind::ApplyFailed), 0);
+}
+
+#[test]
+fn writes_that_keep_failing_are_retried_ever_later() {
+    let mut world = running(2);
+    let applies = world.applies;
+    world.faults = Faults { apply: 100, ..Faults::default() };
+    world.set_hop(ip(1), false);
+    world.run(Duration::from_secs(120));
+    let tries = world.applies - applies;
+    assert!((5..=12).contains(&tries), "{tries} tries");
+    world.faults = Faults::default();
+    world.run(Duration::from_secs(31));
+    assert!(world.settled());
+    assert_eq!(rotation(&world), [false, true]);
+}
+
+#[test]
+fn probes_start_once_an_interval_and_none_without_configuration() {
+    let mut world = running(2);
+    let before = world.probes;
+    world.run(Duration::from_secs(200));
+    let probes = world.probes - before;
+    assert!((190..=210).contains(&probes), "{probes} probes of two members in 100 intervals");
+    let mut unprobed = service(2);
+    unprobed.probe = None;
+    world.dead.extend([ip(1), ip(2)]);
+    world.configure(Arc::new(config(vec![unprobed.clone()])));
+    let before = world.probes;
+    world.run(Duration::from_secs(60));
+    assert_eq!((world.probes, all_in(&world)), (before, true));
+    unprobed.probe = Some(probe(1, 2));
+    world.configure(Arc::new(config(vec![unprobed])));
+    assert!(all_in(&world), "in until probes say otherwise");
+    world.run(Duration::from_secs(10));
+    assert_eq!(rotation(&world), [false, false]);
+}

@@ -1,0 +1,313 @@
+//! The world around the core: a virtual clock, backends, neighbours, the daemon's part of the dialogue, and the checks
+//! that hold after every step.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::abi::{Hop, MAX_LINKS};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rollcall::config::model::{Config, Listen};
+use rollcall::core::Core;
+use rollcall::core::api::{Event, EventKind, Input, MemberCall, Output, Time};
+use rollcall::core::reason::ReasonKind;
+
+use crate::kernel::Kernel;
+
+/// How often, in percent, things go wrong.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    /// A list of operations fails somewhere; at 100, every list at once.
+    pub apply: u32,
+    /// A probe's answer is lost.
+    pub lost: u32,
+    /// A probe's answer comes after its timeout.
+    pub late: u32,
+}
+
+/// What is on its way to the core.
+enum Post {
+    Input(Input),
+    /// A probe is about to be answered, by what the backend is then.
+    Answer {
+        address: IpAddr,
+        input: Box<Input>,
+    },
+    ReadBack,
+    /// A neighbour is about to be asked for.
+    Hop(IpAddr),
+}
+
+pub struct World {
+    pub core: Core,
+    pub kernel: Kernel,
+    pub now: Time,
+    pub rng: StdRng,
+    pub faults: Faults,
+    pub events: Vec<Event>,
+    /// Addresses that refuse probes.
+    pub dead: BTreeSet<IpAddr>,
+    /// Addresses without a neighbour.
+    pub lost_hops: BTreeSet<IpAddr>,
+    pub probes: usize,
+    pub applies: usize,
+    config: Option<Arc<Config>>,
+    followed: Vec<IpAddr>,
+    post: BinaryHeap<(Reverse<(u64, u64)>, usize)>,
+    letters: BTreeMap<usize, Post>,
+    sent: usize,
+    reasons: BTreeMap<(Listen, IpAddr, u16, ReasonKind), Time>,
+}
+
+impl World {
+    pub fn new(seed: u64, arena_slots: u32) -> Self {
+        Self {
+            core: Core::new(seed),
+            kernel: Kernel::new(arena_slots),
+            now: Time { boot_ms: 10_000, wall_ms: 1_700_000_000_000 },
+            rng: StdRng::seed_from_u64(seed),
+            faults: Faults::default(),
+            events: Vec::new(),
+            dead: BTreeSet::new(),
+            lost_hops: BTreeSet::new(),
+            probes: 0,
+            applies: 0,
+            config: None,
+            followed: Vec::new(),
+            post: BinaryHeap::new(),
+            letters: BTreeMap::new(),
+            sent: 0,
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    /// The daemon starts: maps, configuration, links.
+    pub fn start(&mut self, config: Arc<Config>, adopted: bool) {
+        self.config = Some(config.clone());
+        let state = Box::new(self.kernel.read_state());
+        self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
+        self.give(Input::Configure(config));
+        let mut macs = [0; MAX_LINKS];
+        macs[0] = 0x0102_0304_0506;
+        self.give(Input::Links(macs));
+    }
+
+    /// SIGKILL and a new daemon, which finds the maps as they are.
+    pub fn restart(&mut self, config: Arc<Config>) {
+        self.core = Core::new(self.rng.random());
+        self.post.clear();
+        self.letters.clear();
+        self.followed.clear();
+        self.reasons.clear();
+        self.start(config, true);
+    }
+
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.config = Some(config.clone());
+        self.give(Input::Configure(config));
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone().expect("started")
+    }
+
+    /// Backends die or recover; neighbours too. Neighbours are told at once.
+    pub fn set_hop(&mut self, ip: IpAddr, there: bool) {
+        let changed = if there { self.lost_hops.remove(&ip) } else { self.lost_hops.insert(ip) };
+        if changed && self.followed.contains(&ip) {
+            self.give(Input::NextHop(ip, self.hop(ip)));
+        }
+    }
+
+    fn hop(&self, ip: IpAddr) -> Result<Hop, String> {
+        if self.lost_hops.contains(&ip) {
+            return Err("no neighbour answers".to_owned());
+        }
+        let last = match ip {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(ip) => ip.octets()[15],
+        };
+        Ok(Hop::new([2, 0, 0, 0, 0, last], [2, 0, 0, 0, 1, 0], 3))
+    }
+
+    /// Lets virtual time pass.
+    pub fn run(&mut self, time: Duration) {
+        let end = (self.now + time).boot_ms;
+        while self.step(end) {}
+        self.advance(end);
+        self.give(Input::Tick);
+    }
+
+    /// Runs until `done`, at most `limit`; how long it took.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now.boot_ms;
+        let end = (self.now + limit).boot_ms;
+        while !done(self) {
+            assert!(self.step(end), "not reached within {limit:?}: {:#?}", self.core.roll_call(self.now));
+        }
+        Duration::from_millis(self.now.boot_ms - start)
+    }
+
+    /// The next thing that happens before `end`.
+    fn step(&mut self, end: u64) -> bool {
+        let timer = self.core.poll_timeout().map(|t| t.boot_ms);
+        let letter = self.post.peek().map(|(Reverse((at, _)), _)| *at);
+        let at = [timer, letter].into_iter().flatten().min();
+        let Some(at) = at.filter(|&at| at <= end) else { return false };
+        assert!(letter == Some(at) || at > self.now.boot_ms, "the core wants to be called again at once");
+        self.advance(at);
+        if letter == Some(at) {
+            let (_, id) = self.post.pop().expect("peeked");
+            match self.letters.remove(&id).expect("each letter is opened once") {
+                Post::Input(input) => self.give(input),
+                Post::Answer { address, input } => self.answer(address, *input),
+                Post::Hop(ip) => self.give(Input::NextHop(ip, self.hop(ip))),
+                Post::ReadBack => {
+                    let state = Box::new(self.kernel.read_state());
+                    self.give(Input::Maps { meta: self.kernel.meta, state, adopted: true });
+                }
+            }
+        } else {
+            self.give(Input::Tick);
+        }
+        true
+    }
+
+    fn advance(&mut self, to: u64) {
+        let ms = to.saturating_sub(self.now.boot_ms);
+        self.now = self.now + Duration::from_millis(ms);
+    }
+
+    fn answer(&mut self, address: IpAddr, input: Input) {
+        let Input::Probe { member, id, took, .. } = input else { unreachable!("only probes are answered") };
+        let dead = self.dead.contains(&address);
+        let result = if dead { Err("connection refused".to_owned()) } else { Ok(()) };
+        self.give(Input::Probe { member, id, result, took });
+    }
+
+    fn send(&mut self, after_ms: u64, post: Post) {
+        self.sent += 1;
+        self.letters.insert(self.sent, post);
+        self.post.push((Reverse((self.now.boot_ms + after_ms, self.sent as u64)), self.sent));
+    }
+
+    pub fn send_input(&mut self, after_ms: u64, input: Input) {
+        self.send(after_ms, Post::Input(input));
+    }
+
+    /// Hands the core an input, carries its outputs out, and checks everything.
+    pub fn give(&mut self, input: Input) {
+        let steady = matches!(input, Input::Probe { .. } | Input::Tick);
+        self.core.handle(input, self.now);
+        let events = self.events.len();
+        let writes = self.carry_out();
+        self.check(!steady || writes || self.events.len() > events);
+        self.core.handle(Input::Tick, self.now);
+        assert!(self.core.poll_output().is_none(), "output without a change");
+    }
+
+    /// Whether it wrote maps.
+    fn carry_out(&mut self) -> bool {
+        let applies = self.applies;
+        // A list is over once its answer is given.
+        let mut applying = self.letters.values().any(|p| matches!(p, Post::Input(Input::Applied { .. })));
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Apply { id, ops } => {
+                    assert!(!std::mem::replace(&mut applying, true), "two lists at once");
+                    assert!(!ops.is_empty());
+                    self.applies += 1;
+                    if self.chance(self.faults.apply) {
+                        let always = self.faults.apply == 100;
+                        self.kernel.fail_in = Some(if always { 0 } else { self.rng.random_range(0..ops.len()) });
+                    }
+                    let result = ops.iter().try_for_each(|op| self.kernel.apply(op));
+                    let delay = self.rng.random_range(0..30);
+                    let failed = result.is_err();
+                    self.send(delay, Post::Input(Input::Applied { id, result }));
+                    if failed {
+                        self.send(delay + 5, Post::ReadBack);
+                    }
+                }
+                Output::Probe { member, id, address, probe, .. } => {
+                    self.probes += 1;
+                    if self.chance(self.faults.lost) {
+                        continue;
+                    }
+                    let timeout = probe.timeout.as_millis() as u64;
+                    let late = if self.chance(self.faults.late) { timeout + 1500 } else { 0 };
+                    let delay = late + self.rng.random_range(0..20).min(timeout);
+                    let took = Duration::from_millis(delay);
+                    let input = Box::new(Input::Probe { member, id, result: Ok(()), took });
+                    self.send(delay, Post::Answer { address, input });
+                }
+                Output::Resolve(addresses) => {
+                    for &ip in addresses.iter().filter(|ip| !self.followed.contains(ip)).collect::<Vec<_>>() {
+                        let delay = self.rng.random_range(0..50);
+                        self.send(delay, Post::Hop(ip));
+                    }
+                    self.followed = addresses;
+                }
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+        self.applies > applies
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    /// What holds after every step; maps and reasons are compared after those that may have changed them.
+    fn check(&mut self, changed: bool) {
+        if let Err(broken) = self.core.check_invariants() {
+            panic!("{broken}\n{:#?}", self.core.roll_call(self.now));
+        }
+        if !changed {
+            return;
+        }
+        let call = self.core.roll_call(self.now);
+        if call.settled {
+            assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
+        }
+        let mut reasons = BTreeMap::new();
+        for service in &call.services {
+            for member in &service.members {
+                for reason in &member.reasons {
+                    // By what it is, not by its name: a reload may rename it, or give the name to something else.
+                    let key = (service.listen, member.address, member.port, reason.kind);
+                    let before = self.reasons.get(&key).copied();
+                    assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
+                    reasons.insert(key, reason.since);
+                }
+            }
+        }
+        self.reasons = reasons;
+    }
+
+    /// Ids that left and have no flows any more, as the daemon reports them: late.
+    pub fn report_drained(&mut self) {
+        let leaving = self.core.leaving();
+        let drained: Vec<u32> = leaving.into_keys().filter(|&id| self.kernel.flows(id) == 0).collect();
+        if !drained.is_empty() {
+            let delay = self.rng.random_range(0..500);
+            self.send_input(delay, Input::Drained(drained));
+        }
+    }
+
+    pub fn members(&self) -> Vec<MemberCall> {
+        self.core.roll_call(self.now).services.into_iter().flat_map(|s| s.members).collect()
+    }
+
+    pub fn settled(&self) -> bool {
+        self.core.roll_call(self.now).settled
+    }
+
+    /// How often an event of this kind was seen.
+    pub fn seen(&self, kind: EventKind) -> usize {
+        self.events.iter().filter(|e| e.kind == kind).count()
+    }
+}

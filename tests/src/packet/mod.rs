@@ -1,0 +1,5 @@
+//! Crafted packets and the real program run on them by `BPF_PROG_TEST_RUN`.
+
+pub mod craft;
+pub mod plane;
+pub mod world;
