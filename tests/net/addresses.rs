@@ -82,7 +82,7 @@ fn managed_addresses_that_vanish_are_added_again() {
         let wait_for = async |address: &'static str, there| {
             let end = Instant::now() + PATIENCE;
             while shown(edge, address).is_some() != there {
-                assert!(Instant::now() < end, "{address} there: {}", !there);
+                assert!(Instant::now() < end, "{address} there: {}", if there { "no" } else { "yes" });
                 tokio::task::yield_now().await;
             }
         };

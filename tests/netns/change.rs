@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use lb_tests::bed::Shape;
-use lb_tests::poll;
-use lb_tests::rollcall::{member, members};
+use lb_tests::testbed::bed::Shape;
+use lb_tests::testbed::poll;
+use lb_tests::testbed::rollcall::{member, members};
 
 use crate::stage::{Stage, Steady, assert_no_failures};
 
@@ -61,7 +61,7 @@ fn a_terminated_daemon_leaves_the_data_plane_and_down_removes_it() {
     stage.rollcall.wait_for_all(&stage.bed, Duration::from_secs(30));
     assert_no_failures(&load.stop());
 
-    let down = stage.rollcall.cli(&stage.bed, &["down"]);
+    let down = stage.rollcall.cli(&stage.bed, &["down", "--yes"]);
     assert_eq!(down.code, 0, "{down:?}");
     let links = stage.bed.edge.run("ip", &["-details", "link", "show"]);
     assert!(!links.contains("xdp"), "a program is still attached: {links}");

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lb_tests::bed::{Bed, FAMILIES, Plan, Shape};
-use lb_tests::download;
-use lb_tests::load::{self, Connections, Load};
-use lb_tests::nginx::{self, Nginx};
-use lb_tests::udp::{self, Echo};
+use lb_tests::testbed::bed::{Bed, FAMILIES, Plan, Shape};
+use lb_tests::testbed::download;
+use lb_tests::testbed::load::{self, Connections, Load};
+use lb_tests::testbed::nginx::{self, Nginx};
+use lb_tests::testbed::udp::{self, Echo};
 
 /// One arm, so that clients reach the servers without a router.
 #[test]
@@ -55,18 +55,18 @@ fn load_on_a_killed_server_reports_failures_with_its_name() {
     let mut plan = load::Plan::new(target, bed.client_addresses(FAMILIES[0], 0));
     plan.connections = Connections::KeepAlive;
     let load = Load::start(&bed.clients[0], plan);
-    lb_tests::poll::until(Duration::from_secs(5), "first answers", || match load.so_far().answered {
+    lb_tests::testbed::poll::until(Duration::from_secs(5), "first answers", || match load.so_far().answered {
         0 => Err("none".to_owned()),
         _ => Ok(()),
     });
     servers[0].kill();
-    lb_tests::poll::until(Duration::from_secs(5), "failures", || {
+    lb_tests::testbed::poll::until(Duration::from_secs(5), "failures", || {
         let failures = load.so_far().failures;
         if failures.iter().any(|f| f.backend.as_deref() == Some("b1")) { Ok(()) } else { Err(format!("{failures:?}")) }
     });
     servers[0].restart(&bed);
     let before = load.so_far().answered;
-    lb_tests::poll::until(Duration::from_secs(5), "answers again", || {
+    lb_tests::testbed::poll::until(Duration::from_secs(5), "answers again", || {
         let now = load.so_far().answered;
         if now > before { Ok(()) } else { Err(format!("{now}")) }
     });

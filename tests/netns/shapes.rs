@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use lb_tests::bed::{FAMILIES, Shape};
-use lb_tests::load::Load;
-use lb_tests::rollcall::members;
-use lb_tests::udp;
+use lb_tests::testbed::bed::{FAMILIES, Shape};
+use lb_tests::testbed::load::Load;
+use lb_tests::testbed::rollcall::members;
+use lb_tests::testbed::udp;
 use rstest::rstest;
 
 use crate::stage::{Stage, assert_no_failures};

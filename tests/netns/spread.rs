@@ -2,8 +2,8 @@
 
 use std::thread::available_parallelism;
 
-use lb_tests::bed::{FAMILIES, Family, Shape};
-use lb_tests::load::{Load, Tally};
+use lb_tests::testbed::bed::{FAMILIES, Family, Shape};
+use lb_tests::testbed::load::{Load, Tally};
 
 use crate::stage::{Stage, assert_no_failures};
 

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lb_tests::bed::{Bed, FAMILIES, Family, Plan, Shape};
-use lb_tests::load::{self, Connections, Load, Tally};
-use lb_tests::nginx::Nginx;
-use lb_tests::poll;
-use lb_tests::rollcall::{Configuration, Rollcall, WEB};
-use lb_tests::udp::Echo;
+use lb_tests::testbed::bed::{Bed, FAMILIES, Family, Plan, Shape};
+use lb_tests::testbed::load::{self, Connections, Load, Tally};
+use lb_tests::testbed::nginx::Nginx;
+use lb_tests::testbed::poll;
+use lb_tests::testbed::rollcall::{Configuration, Rollcall, WEB};
+use lb_tests::testbed::udp::Echo;
 
 /// A running system. Fields are dropped in this order.
 pub struct Stage {

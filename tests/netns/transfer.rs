@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use lb_tests::bed::{FAMILIES, Shape};
-use lb_tests::{download, udp};
+use lb_tests::testbed::bed::{FAMILIES, Shape};
+use lb_tests::testbed::{download, udp};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use crate::stage::Stage;

@@ -2,3 +2,5 @@
 
 pub mod floor;
 pub mod packet;
+pub mod skip;
+pub mod testbed;

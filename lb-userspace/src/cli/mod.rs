@@ -81,7 +81,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Run(run::Args),
+    /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
+    Run,
     /// The roll call: every backend, in rotation or with the reason why not.
     Status,
     /// Look at backends, or change them: in the running state and in the file.
@@ -136,24 +137,24 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Outcome {
     let Cli { global, verb } = cli;
-    // The daemon brings its own runtime, and is no client of itself.
-    let verb = match verb {
-        Verb::Run(args) => return Ok(run::run(args, global.config)),
-        other => other,
-    };
     let socket = global.socket.unwrap_or_else(|| socket_of(&global.config));
     let context = Context {
         client: Client::new(socket),
         output: Output::new(global.output, global.color),
         config: global.config,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // A verb that asks and prints needs one thread; the daemon's readers must not wait for its writes.
+    let mut runtime = match verb {
+        Verb::Run => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|e| ControlError::new(ErrorCode::System, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         match verb {
-            Verb::Run(_) => unreachable!("it has returned above"),
+            Verb::Run => run::run(&context).await,
             Verb::Status => status::run(&context).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,

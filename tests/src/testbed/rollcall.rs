@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bed::{Bed, FAMILIES, Family};
-use crate::process::Process;
-use crate::{nginx, poll, udp};
+use crate::testbed::bed::{Bed, FAMILIES, Family};
+use crate::testbed::process::Process;
+use crate::testbed::{nginx, poll, udp};
 
 /// Names the binary, if it is not beside the tests.
 pub const BINARY: &str = "ROLLCALL_BINARY";
@@ -244,7 +244,7 @@ impl Rollcall {
     #[track_caller]
     pub fn cli(&self, bed: &Bed, arguments: &[&str]) -> Answer {
         let mut command = bed.edge.command(binary());
-        command.arg("--socket").arg(self.socket()).args(arguments);
+        command.arg("--config").arg(self.file()).arg("--socket").arg(self.socket()).args(arguments);
         answer(&mut command)
     }
 

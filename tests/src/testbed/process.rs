@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::poll;
+use crate::testbed::poll;
 
 /// A running child, leader of its own process group. Dropping the guard kills the group.
 pub struct Process {

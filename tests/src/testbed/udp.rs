@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::netns::Namespace;
+use crate::testbed::bed::Bed;
+use crate::testbed::netns::Namespace;
 
 /// Port that the echo servers listen on.
 pub const PORT: u16 = 9090;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::limits;
-use crate::netns::Namespace;
+use crate::testbed::limits;
+use crate::testbed::netns::Namespace;
 
 /// How long a connection is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Barrier;
 use tokio::time::timeout;
 
-use crate::bed::Bed;
-use crate::limits;
-use crate::load::connect;
-use crate::netns::Namespace;
-use crate::pattern::Pattern;
+use crate::testbed::bed::Bed;
+use crate::testbed::limits;
+use crate::testbed::load::connect;
+use crate::testbed::netns::Namespace;
+use crate::testbed::pattern::Pattern;
 
 /// Puts a file of `bytes` predictable bytes where every nginx of the bed serves it, as `/files/<name>`.
 #[track_caller]

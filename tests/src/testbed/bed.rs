@@ -6,9 +6,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::netns::{self, Namespace};
-use crate::scratch::{KEPT, Scratch};
-use crate::xdp_pass;
+use crate::testbed::netns::{self, Namespace};
+use crate::testbed::scratch::{KEPT, Scratch};
+use crate::testbed::xdp_pass;
 
 /// How the edge is joined to the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::poll;
-use crate::process::Process;
+use crate::testbed::bed::Bed;
+use crate::testbed::poll;
+use crate::testbed::process::Process;
 
 /// Port that backends listen on.
 pub const PORT: u16 = 8080;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::netns;
+use crate::testbed::netns;
 
 /// The folder of one testbed, removed with its guard.
 pub struct Scratch {

@@ -1,0 +1,19 @@
+//! A testbed on one machine: network namespaces joined by veth pairs and bridges, real servers, the real daemon, and load.
+//!
+//! Used by the namespace tests and by the demo. It knows the product only from outside: its binary, its configuration
+//! file and its JSON. Functions here panic with a full sentence where a test could only fail anyway; the demo turns such
+//! a panic into one line.
+
+pub mod bed;
+pub mod download;
+pub mod limits;
+pub mod load;
+pub mod netns;
+pub mod nginx;
+pub mod pattern;
+pub mod poll;
+pub mod process;
+pub mod rollcall;
+pub mod scratch;
+pub mod udp;
+pub mod xdp_pass;

@@ -1,0 +1,40 @@
+//! The workspace: its root, its programs, its test targets.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::setup::rust;
+use crate::sys;
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Cargo, in the workspace's root, told which compiler builds the eBPF object.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    if let Some(cargo) = rust::ebpf_cargo() {
+        command.env("ROLLCALL_EBPF_CARGO", cargo);
+    }
+    command
+}
+
+/// What `cargo metadata` says of the workspace's own packages.
+pub fn metadata() -> Result<Value> {
+    let text = sys::read(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))
+        .context("`cargo metadata` failed: the workspace cannot be read")?;
+    serde_json::from_str(&text).context("`cargo metadata` printed no JSON")
+}
+
+/// Builds the daemon and the testbed's programs; the folder they are in.
+pub fn build_programs() -> Result<PathBuf> {
+    sys::run(cargo().args(["build", "--quiet", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
+    Ok(PathBuf::from(target).join("debug"))
+}
