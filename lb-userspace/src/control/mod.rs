@@ -1,3 +1,27 @@
-//! The control socket: HTTP with JSON over a unix socket, and the schemas of what it answers.
+//! The control socket: HTTP with JSON over a unix socket, the schemas of what it answers, and the client the CLI uses.
+//!
+//! Owns no state: everything is asked of a [`daemon::Daemon`], so that reads never wait for a write.
 
+pub mod client;
 pub mod daemon;
+mod error;
+mod listen;
+pub mod metrics;
+pub mod peer;
+mod routes;
+pub mod schema;
+mod server;
+#[cfg(test)]
+mod server_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use listen::{Listeners, bind};
+pub use server::serve;
+
+/// Largest request body, bytes.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// Flows answered when a query names no limit.
+pub const DEFAULT_FLOWS: usize = 100;
+/// Most flows one query may ask for.
+pub const MAX_FLOWS: usize = 10_000;

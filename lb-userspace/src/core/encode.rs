@@ -81,6 +81,8 @@ pub fn settings(config: &Config, meta: &Meta, macs: [u64; MAX_LINKS]) -> Setting
         closed: ticks(ct.closed_timeout),
         time_wait: ticks(ct.time_wait_timeout),
         reset_unknown: u32::from(ct.reset_unknown),
+        hz: meta.hz,
+        max_flows: meta.max_flows,
         ..Settings::default()
     };
     for (slot, &ip) in s.pool4.iter_mut().zip(&pool.ipv4) {

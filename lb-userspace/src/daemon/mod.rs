@@ -1,1 +1,138 @@
 //! The daemon: one task owns the core and the maps; everything else talks to it.
+//!
+//! [`run`] puts the parts together in an order in which a refusal changes nothing: privileges, configuration and lock,
+//! interfaces, listeners; then the data plane, adopted or new; then the actor, and last the socket. Decisions about
+//! backends are the core's, system calls `io`'s; here is only what connects them, and the order of things.
+
+mod actor;
+mod boot;
+mod bpf_error;
+pub mod clock;
+mod crash;
+mod error;
+mod file;
+mod flows;
+mod handle;
+mod host;
+mod lock;
+mod notify;
+mod picture;
+mod placing;
+mod probes;
+mod requests;
+mod revise;
+mod signals;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::model::Config;
+use crate::control::{self, Listeners, daemon::ControlError};
+use crate::core::Core;
+use crate::io::bpf::{DataPlane, OpenOptions};
+use actor::{Actor, Inbox, Parts};
+use boot::Boot;
+use error::system;
+use handle::Handle;
+use picture::{Picture, Topic};
+use placing::Net;
+use probes::Prober;
+use signals::Signals;
+use upkeep::Upkeep;
+
+/// Messages of one kind that may wait for the actor.
+const QUEUE: usize = 1024;
+/// How long answers under way may take once the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What `rollcall run` was told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+}
+
+/// Runs the daemon until it is told to stop. Needs a multi-threaded tokio runtime.
+pub async fn run(options: RunOptions) -> Result<(), ControlError> {
+    let signals = Signals::install()?;
+    host::check_privileges()?;
+    let path =
+        std::path::absolute(&options.config).map_err(|e| system(format!("{}: {e}", options.config.display())))?;
+    let boot = boot::boot(&path)?;
+    let config = boot.running.config.clone();
+    host::check_interfaces(&config)?;
+    let listeners = control::bind(&config.control.socket, config.control.metrics).await?;
+    let (plane, adopted) = DataPlane::open(&open_options(&config)).map_err(bpf_error::for_people)?;
+    let result = serve(boot, plane, adopted, listeners, signals).await;
+    if result.is_err() && !adopted {
+        // A cold start that failed leaves nothing behind; its own error is the one to tell.
+        if let Err(e) = DataPlane::remove(&config.control.pin_dir) {
+            tracing::warn!("cannot take down what was begun: {e}");
+        }
+    }
+    result
+}
+
+async fn serve(
+    boot: Boot,
+    plane: DataPlane,
+    adopted: bool,
+    listeners: Listeners,
+    signals: Signals,
+) -> Result<(), ControlError> {
+    let Boot { running, journal, lock, bad_file } = boot;
+    let pin_dir = running.config.control.pin_dir.clone();
+    let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
+    let meta = plane.meta();
+    let started = clock::now();
+    let mut picture = Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000);
+    if let Some(why) = bad_file {
+        picture.warn(Topic::BadFile, why);
+        picture.file_differs = true;
+    }
+    tracing::info!("{} the data plane in {}", if adopted { "adopted" } else { "created" }, pin_dir.display());
+
+    let own = journal.addresses()?.into_iter().collect();
+    let net = Net::watch(&running.config, own)?;
+    let core = Core::new(rand::random());
+    let (publisher, view) = watch::channel(Arc::new(picture.view(core.roll_call(started), &running)));
+    let (request_sender, requests) = mpsc::channel(QUEUE);
+    let (probe_sender, probed) = mpsc::channel(QUEUE);
+    let (report_sender, reports) = mpsc::channel(QUEUE);
+    let prober = Prober::new(probe_sender);
+    let upkeep = Upkeep::new(reader.clone(), report_sender.clone());
+    let mut actor =
+        Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, upkeep, publisher, core });
+    actor.start()?;
+
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
+    let collector = tokio::spawn(upkeep::collect(reader, report_sender));
+    let actor = tokio::spawn(actor.run(Inbox { requests, probed, reports, signals }));
+    let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
+    notify::send(notify::STOPPING);
+    collector.abort();
+    stop.cancel();
+    match tokio::time::timeout(FAREWELL, server).await {
+        Ok(Ok(Err(e))) => tracing::warn!("{e}"),
+        Ok(Err(e)) => tracing::warn!("the control socket's task failed: {e}"),
+        Ok(Ok(Ok(()))) | Err(_) => {}
+    }
+    drop(lock);
+    result
+}
+
+fn open_options(config: &Config) -> OpenOptions {
+    OpenOptions {
+        pin_dir: config.control.pin_dir.clone(),
+        max_flows: config.conntrack.max_flows,
+        max_half_open: config.conntrack.max_half_open,
+        arena_slots: config.conntrack.arena_slots,
+        seed: config.conntrack.seed,
+    }
+}

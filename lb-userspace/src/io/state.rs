@@ -1,1 +1,379 @@
-//! `state.db`: revisions of the configuration and the journal of edits under way.
+//! `state.db`: revisions of the configuration, the journal of an edit under way, and the addresses that the daemon added.
+//!
+//! SQLite with `synchronous=FULL` and a rollback journal: what a method has returned from survives SIGKILL and a power
+//! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
+//! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::control::daemon::Actor;
+
+/// Revisions kept.
+const KEEP_REVISIONS: i64 = 50;
+
+/// One entry for each schema version, from 1 on.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE revision (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        path TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        text TEXT NOT NULL,
+        applied_at_wall_ms INTEGER NOT NULL,
+        uid INTEGER,
+        loginuid INTEGER,
+        cause TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE intent (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        path TEXT NOT NULL,
+        old_sha256 TEXT NOT NULL,
+        new_sha256 TEXT NOT NULL,
+        text TEXT NOT NULL,
+        uid INTEGER,
+        loginuid INTEGER,
+        cause TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE address (
+        address TEXT NOT NULL,
+        interface TEXT NOT NULL,
+        PRIMARY KEY (address, interface)
+    ) STRICT;
+"];
+
+/// Why `state.db` could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// SQLite said no.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A newer rollcall wrote it.
+    #[error("{path} has schema version {found}, this rollcall knows up to {known}: run the version that wrote it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known one.
+        known: i64,
+    },
+}
+
+/// A configuration that ran, or is about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRevision {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// SHA-256 of the text, hex.
+    pub sha256: String,
+    /// The file's text.
+    pub text: String,
+    /// Unix time of its application, ms.
+    pub applied_wall_ms: i64,
+    /// Who asked; `None` for the daemon itself (start, SIGHUP).
+    pub by: Option<Actor>,
+    /// Why, in words.
+    pub cause: String,
+}
+
+/// A recorded [`NewRevision`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Its number; never used twice.
+    pub id: i64,
+    /// What was recorded.
+    pub recorded: NewRevision,
+}
+
+/// An edit under way: the file is about to change from one text to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// Digest of the file before.
+    pub old_sha256: String,
+    /// Digest of the file after.
+    pub new_sha256: String,
+    /// The file's new text.
+    pub text: String,
+    /// Who asked.
+    pub by: Option<Actor>,
+    /// What, in words.
+    pub cause: String,
+}
+
+/// An address that the daemon added, and may therefore remove.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Where it was added.
+    pub interface: String,
+}
+
+/// The open database.
+pub struct State {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl State {
+    /// Opens or creates `state.db` in `dir`, which exists, and brings its schema up to date.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join("state.db");
+        let opened = Connection::open(&path).and_then(|mut db| {
+            db.pragma_update(None, "journal_mode", "DELETE")?;
+            db.pragma_update(None, "synchronous", "FULL")?;
+            let version = migrate(&mut db)?;
+            Ok((db, version))
+        });
+        let known = MIGRATIONS.len() as i64;
+        match opened {
+            Ok((_, found)) if found > known => Err(StateError::Newer { path, found, known }),
+            Ok((db, _)) => Ok(Self { db, path }),
+            Err(source) => Err(StateError::Sqlite { path, source }),
+        }
+    }
+
+    /// The newest revision of the file at `path`: the last text of it that was good.
+    pub fn last_revision(&self, path: &Path) -> Result<Option<Revision>, StateError> {
+        let sql = "SELECT * FROM revision WHERE path = ? ORDER BY id DESC LIMIT 1";
+        let row = self.db.query_row(sql, [path.to_string_lossy()], revision);
+        self.named(row.optional())
+    }
+
+    /// Records a revision and ends the intent, both or neither; forgets the oldest revisions. Returns its number.
+    pub fn commit(&mut self, new: &NewRevision) -> Result<i64, StateError> {
+        let done = (|| {
+            let tx = self.db.transaction()?;
+            tx.execute(
+                "INSERT INTO revision (path, sha256, text, applied_at_wall_ms, uid, loginuid, cause)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    new.path.to_string_lossy(),
+                    new.sha256,
+                    new.text,
+                    new.applied_wall_ms,
+                    uid(&new.by),
+                    loginuid(&new.by),
+                    new.cause
+                ],
+            )?;
+            let id = tx.last_insert_rowid();
+            tx.execute("DELETE FROM revision WHERE id <= ?", [id - KEEP_REVISIONS])?;
+            tx.execute("DELETE FROM intent", [])?;
+            tx.commit()?;
+            Ok(id)
+        })();
+        self.named(done)
+    }
+
+    /// Journals an edit before anything is changed.
+    pub fn begin(&mut self, intent: &Intent) -> Result<(), StateError> {
+        let done = self.db.execute(
+            "INSERT OR REPLACE INTO intent (only, path, old_sha256, new_sha256, text, uid, loginuid, cause)
+             VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                intent.path.to_string_lossy(),
+                intent.old_sha256,
+                intent.new_sha256,
+                intent.text,
+                uid(&intent.by),
+                loginuid(&intent.by),
+                intent.cause
+            ],
+        );
+        self.named(done.map(|_| ()))
+    }
+
+    /// The edit that was under way, if one was.
+    pub fn intent(&self) -> Result<Option<Intent>, StateError> {
+        let row = self.db.query_row("SELECT * FROM intent", [], |row| {
+            Ok(Intent {
+                path: PathBuf::from(row.get::<_, String>("path")?),
+                old_sha256: row.get("old_sha256")?,
+                new_sha256: row.get("new_sha256")?,
+                text: row.get("text")?,
+                by: actor(row)?,
+                cause: row.get("cause")?,
+            })
+        });
+        self.named(row.optional())
+    }
+
+    /// Ends the intent without a revision.
+    pub fn drop_intent(&mut self) -> Result<(), StateError> {
+        let done = self.db.execute("DELETE FROM intent", []);
+        self.named(done.map(|_| ()))
+    }
+
+    /// The addresses that the daemon added, in order.
+    pub fn addresses(&self) -> Result<Vec<OwnAddress>, StateError> {
+        let rows = (|| {
+            let mut statement =
+                self.db.prepare("SELECT address, interface FROM address ORDER BY address, interface")?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        })();
+        let parse = |(address, interface): (String, String)| {
+            // Only ever written from an `IpAddr`; a row that someone changed by hand is not ours to remove.
+            Some(OwnAddress { address: address.parse().ok()?, interface })
+        };
+        Ok(self.named(rows)?.into_iter().filter_map(parse).collect())
+    }
+
+    /// Replaces the list of added addresses.
+    pub fn set_addresses(&mut self, addresses: &[OwnAddress]) -> Result<(), StateError> {
+        let done = (|| {
+            let tx = self.db.transaction()?;
+            tx.execute("DELETE FROM address", [])?;
+            for a in addresses {
+                tx.execute(
+                    "INSERT OR IGNORE INTO address (address, interface) VALUES (?, ?)",
+                    params![a.address.to_string(), a.interface],
+                )?;
+            }
+            tx.commit()
+        })();
+        self.named(done)
+    }
+
+    fn named<T>(&self, result: rusqlite::Result<T>) -> Result<T, StateError> {
+        result.map_err(|source| StateError::Sqlite { path: self.path.clone(), source })
+    }
+}
+
+/// Brings the schema up to date and returns its version, which is above the known ones if a newer program wrote it.
+fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
+    let tx = db.transaction()?;
+    tx.execute("CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER NOT NULL) STRICT", [])?;
+    let version: Option<i64> = tx.query_row("SELECT schema_version FROM meta", [], |row| row.get(0)).optional()?;
+    let from = usize::try_from(version.unwrap_or(0)).unwrap_or(0);
+    for statements in MIGRATIONS.iter().skip(from) {
+        tx.execute_batch(statements)?;
+    }
+    let now = version.unwrap_or(0).max(MIGRATIONS.len() as i64);
+    if version.is_none() {
+        tx.execute("INSERT INTO meta (schema_version) VALUES (?)", [now])?;
+    } else if version != Some(now) {
+        tx.execute("UPDATE meta SET schema_version = ?", [now])?;
+    }
+    tx.commit()?;
+    Ok(now)
+}
+
+fn uid(by: &Option<Actor>) -> Option<u32> {
+    by.as_ref().map(|a| a.uid)
+}
+
+fn loginuid(by: &Option<Actor>) -> Option<u32> {
+    by.as_ref().and_then(|a| a.loginuid)
+}
+
+fn actor(row: &Row<'_>) -> rusqlite::Result<Option<Actor>> {
+    let loginuid = row.get("loginuid")?;
+    Ok(row.get::<_, Option<u32>>("uid")?.map(|uid| Actor { uid, loginuid }))
+}
+
+fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
+    Ok(Revision {
+        id: row.get("id")?,
+        recorded: NewRevision {
+            path: PathBuf::from(row.get::<_, String>("path")?),
+            sha256: row.get("sha256")?,
+            text: row.get("text")?,
+            applied_wall_ms: row.get("applied_at_wall_ms")?,
+            by: actor(row)?,
+            cause: row.get("cause")?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "/etc/rollcall/rollcall.toml";
+
+    fn last(state: &State) -> Option<Revision> {
+        state.last_revision(Path::new(FILE)).unwrap()
+    }
+
+    fn new(n: i64) -> NewRevision {
+        let by = (n % 2 == 0).then_some(Actor { uid: 1000, loginuid: Some(4_294_967_294) });
+        let (sha256, text) = (format!("sha{n}"), format!("text {n}"));
+        NewRevision { path: FILE.into(), sha256, text, applied_wall_ms: n, by, cause: "test".into() }
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            path: FILE.into(),
+            old_sha256: "old".into(),
+            new_sha256: "new".into(),
+            text: "edited".into(),
+            by: Some(Actor { uid: 0, loginuid: None }),
+            cause: "backend add web-4".into(),
+        }
+    }
+
+    #[test]
+    fn state_reopened_returns_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::open(dir.path()).unwrap();
+        assert_eq!((last(&state), state.intent().unwrap()), (None, None));
+        let id = state.commit(&new(4)).unwrap();
+        state.begin(&intent()).unwrap();
+        let own = vec![
+            OwnAddress { address: "192.0.2.1".parse().unwrap(), interface: "eth0".into() },
+            OwnAddress { address: "2001:db8::1".parse().unwrap(), interface: "eth0".into() },
+        ];
+        state.set_addresses(&own).unwrap();
+        drop(state);
+
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(last(&state), Some(Revision { id, recorded: new(4) }));
+        assert_eq!(state.intent().unwrap(), Some(intent()));
+        assert_eq!(state.addresses().unwrap(), own);
+        assert_eq!(state.last_revision(Path::new("/etc/other.toml")).unwrap(), None);
+    }
+
+    #[test]
+    fn commit_ends_the_intent_and_keeps_fifty_revisions() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::open(dir.path()).unwrap();
+        state.begin(&intent()).unwrap();
+        for n in 1..=60 {
+            state.commit(&new(n)).unwrap();
+        }
+        assert_eq!(state.intent().unwrap(), None);
+        assert_eq!(last(&state).unwrap().recorded, new(60));
+        let kept: i64 = state.db.query_row("SELECT count(*) FROM revision", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, KEEP_REVISIONS);
+    }
+
+    #[test]
+    fn state_of_a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.db.execute("UPDATE meta SET schema_version = 99", []).unwrap();
+        drop(state);
+        let refused = State::open(dir.path()).err().unwrap();
+        assert!(matches!(refused, StateError::Newer { found: 99, .. }), "{refused}");
+    }
+
+    #[test]
+    fn state_opened_on_garbage_is_an_error_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("state.db"), "this is no database, though long enough to look at".repeat(20))
+            .unwrap();
+        let refused = State::open(dir.path()).err().unwrap();
+        assert!(refused.to_string().contains("state.db"), "{refused}");
+    }
+}

@@ -1,4 +1,59 @@
 //! The kernel side: loading, pinning, attaching, writing and reading the maps. The only module that knows aya.
+//!
+//! Decides nothing: what the maps should hold is the core's word, which interfaces and sizes is the configuration's. All
+//! calls block, most for microseconds, [`DataPlane::flows`] of a full table for a fraction of a second. That only one
+//! daemon writes is the daemon's care, not checked here.
 
+mod addr;
+mod attach;
+mod batch;
+mod collect;
+mod counters;
+mod device;
+mod error;
+mod flows;
+mod grace;
+mod link;
+mod load;
+mod maps;
 pub mod object;
+mod ops;
+pub mod pin;
+mod read;
+mod sys;
 pub mod types;
+
+use std::path::Path;
+
+use aya::programs::Xdp;
+use lb_common::abi::Meta;
+
+pub use error::BpfError;
+pub use flows::FlowFilter;
+pub use load::OpenOptions;
+
+/// Programs and maps in the kernel, opened. Dropping it closes descriptors and changes nothing: what is pinned stays.
+pub struct DataPlane {
+    meta: Meta,
+    pins: pin::Pins,
+    maps: maps::Maps,
+    lb: Xdp,
+    collect: Xdp,
+    /// Why interfaces run generic though native was wished; of the last attach.
+    fallback: Option<String>,
+    /// Made when first needed.
+    grace: Option<grace::Grace>,
+}
+
+impl DataPlane {
+    /// What the maps were created with.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// Takes the data plane below `pin_dir` down: detaches the program from all interfaces, then unpins everything.
+    /// Flows are lost. May be repeated after a crash, and does nothing where nothing is pinned.
+    pub fn remove(pin_dir: &Path) -> Result<(), BpfError> {
+        pin::remove(pin_dir)
+    }
+}

@@ -1,0 +1,217 @@
+//! Paths and their handlers. Each asks the daemon, shapes the answer, and decides nothing.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use lb_common::conntrack::Phase;
+use serde::{Deserialize, Serialize};
+
+use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, View};
+use super::peer::{Access, Policy};
+use super::schema::{
+    Applied, Backends, ConfigFile, Document, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
+};
+use super::server::Connection;
+use super::{DEFAULT_FLOWS, MAX_FLOWS, MAX_REQUEST_BYTES, metrics};
+use crate::config::model::{BackendName, ServiceName};
+
+type Answer<T> = Result<Json<Envelope<T>>, ControlError>;
+
+/// The control socket's paths.
+pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<D>))
+        .route("/v1/backends", get(backends::<D>))
+        .route("/v1/services", get(services::<D>))
+        .route("/v1/stats", get(stats::<D>))
+        .route("/v1/flows", get(flows::<D>))
+        .route("/v1/config", get(config::<D>))
+        .route("/v1/reload", post(reload::<D>))
+        .route("/v1/edit", post(edit::<D>))
+        .route("/v1/down", post(down::<D>))
+        .route("/metrics", get(render_metrics::<D>))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .layer(from_fn_with_state(policy, admit))
+        .with_state(daemon)
+}
+
+/// The TCP listener's only path.
+pub(super) fn metrics_only<D: Daemon>(daemon: D) -> Router {
+    Router::new()
+        .route("/metrics", get(render_metrics::<D>))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(0))
+        .with_state(daemon)
+}
+
+/// Checks the peer before anything else is looked at: GET and HEAD read, all else writes.
+async fn admit(
+    State(policy): State<Policy>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ControlError> {
+    let peer = connection.0.as_ref().as_ref().map_err(|e| {
+        ControlError::new(ErrorCode::Permission, format!("the kernel did not say who is connected: {e}"))
+    })?;
+    let access = if matches!(*request.method(), Method::GET | Method::HEAD) { Access::Read } else { Access::Write };
+    policy.check(peer, access)?;
+    if access == Access::Write {
+        request.extensions_mut().insert(peer.actor());
+    }
+    Ok(next.run(request).await)
+}
+
+fn answer<T: Document>(body: T) -> Answer<T> {
+    Ok(Json(Envelope::new(body)))
+}
+
+async fn status<D: Daemon>(State(daemon): State<D>) -> Answer<Status> {
+    answer(Status::new(&*daemon.view().await?, &daemon.counters().await?))
+}
+
+async fn backends<D: Daemon>(State(daemon): State<D>) -> Answer<Backends> {
+    answer(Backends::new(&*daemon.view().await?, &daemon.counters().await?))
+}
+
+async fn services<D: Daemon>(State(daemon): State<D>) -> Answer<Services> {
+    answer(Services::new(&*daemon.view().await?, &daemon.counters().await?))
+}
+
+async fn stats<D: Daemon>(State(daemon): State<D>) -> Answer<Stats> {
+    let (view, counters) = (daemon.view().await?, daemon.counters().await?);
+    answer(Stats::new(&view, &counters, now()))
+}
+
+async fn config<D: Daemon>(State(daemon): State<D>) -> Answer<ConfigFile> {
+    answer(ConfigFile::new(&*daemon.view().await?))
+}
+
+/// `/v1/flows?…`, and what the CLI sends there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowParams {
+    /// Only of this service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only to this backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Only from this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<std::net::IpAddr>,
+    /// Only in this phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// At most so many; default [`DEFAULT_FLOWS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl FlowParams {
+    /// Checks names, phase and limit, so that a typing error is an error and not an empty list.
+    fn check(self, view: &View) -> Result<FlowQuery, ControlError> {
+        let missing = |kind: &str, name: &str, known: Vec<&str>| {
+            ControlError::new(ErrorCode::NotFound, format!("there is no {kind} {name:?}"))
+                .with_hint(format!("known: {}", known.join(", ")))
+        };
+        let service = match self.service {
+            None => None,
+            Some(name) => {
+                Some(ServiceName::new(&name).filter(|n| view.config.services.iter().any(|s| s.name == *n)).ok_or_else(
+                    || missing("service", &name, view.config.services.iter().map(|s| s.name.as_str()).collect()),
+                )?)
+            }
+        };
+        let backend = match self.backend {
+            None => None,
+            Some(name) => {
+                Some(BackendName::new(&name).filter(|n| view.config.backends.contains_key(n)).ok_or_else(|| {
+                    missing("backend", &name, view.config.backends.keys().map(BackendName::as_str).collect())
+                })?)
+            }
+        };
+        if let Some(phase) = &self.phase {
+            let mut known = (1..).map_while(Phase::from_number).map(Phase::name);
+            if !known.any(|name| name == phase) {
+                let known: Vec<_> = (1..).map_while(Phase::from_number).map(Phase::name).collect();
+                return Err(ControlError::new(ErrorCode::Usage, format!("there is no phase {phase:?}"))
+                    .with_hint(format!("known: {}", known.join(", "))));
+            }
+        }
+        let limit = self.limit.unwrap_or(DEFAULT_FLOWS);
+        if !(1..=MAX_FLOWS).contains(&limit) {
+            return Err(ControlError::new(ErrorCode::Usage, format!("limit is {limit}"))
+                .with_hint(format!("ask for 1 to {MAX_FLOWS}")));
+        }
+        Ok(FlowQuery { service, backend, client: self.client, phase: self.phase, limit })
+    }
+}
+
+async fn flows<D: Daemon>(State(daemon): State<D>, params: Result<Query<FlowParams>, QueryRejection>) -> Answer<Flows> {
+    let Query(params) = params.map_err(|e| ControlError::new(ErrorCode::Usage, e.body_text()))?;
+    let view = daemon.view().await?;
+    let (records, more) = daemon.flows(params.check(&view)?).await?;
+    answer(Flows::new(&view, &records, more, now()))
+}
+
+async fn reload<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Applied> {
+    answer(daemon.reload(actor.0).await?.into())
+}
+
+async fn edit<D: Daemon>(
+    State(daemon): State<D>,
+    actor: axum::Extension<Actor>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Envelope<Applied>>, Response> {
+    let body = body.map_err(|e| refuse_body(&e))?;
+    let edit: Edit = serde_json::from_slice(&body).map_err(|e| {
+        ControlError::new(ErrorCode::Usage, format!("the request's body is no edit: {e}")).into_response()
+    })?;
+    answer(daemon.edit(edit, actor.0).await.map_err(IntoResponse::into_response)?.into())
+        .map_err(IntoResponse::into_response)
+}
+
+async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {
+    daemon.down(actor.0).await?;
+    answer(Stopping { by_daemon: true })
+}
+
+async fn render_metrics<D: Daemon>(State(daemon): State<D>) -> Result<Response, ControlError> {
+    let text = metrics::render(&*daemon.view().await?, &daemon.counters().await?);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn unknown_path(request: Request) -> ControlError {
+    ControlError::new(ErrorCode::NotFound, format!("there is no {}", request.uri().path()))
+        .with_hint("docs/cli.md lists the paths")
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let error =
+        ControlError::new(ErrorCode::Usage, format!("{} is not for {}", request.uri().path(), request.method()));
+    (StatusCode::METHOD_NOT_ALLOWED, Json(Envelope::new(Failure::from(error)))).into_response()
+}
+
+fn refuse_body(rejection: &BytesRejection) -> Response {
+    let status = rejection.status();
+    let error = if status == StatusCode::PAYLOAD_TOO_LARGE {
+        ControlError::new(ErrorCode::Usage, format!("the request's body is larger than {MAX_REQUEST_BYTES} bytes"))
+    } else {
+        ControlError::new(ErrorCode::Usage, format!("the request's body did not arrive: {rejection}"))
+    };
+    (status, Json(Envelope::new(Failure::from(error)))).into_response()
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}

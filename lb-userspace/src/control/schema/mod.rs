@@ -1,0 +1,59 @@
+//! What the control socket answers and `--output json` prints: the documented, stable JSON.
+//!
+//! Conventions: `schema` on top names type and version; changes only add; times are RFC 3339 in UTC; units are in the
+//! names (`_ms`, `_bytes`). The same types serialize in the daemon and deserialize in the CLI. JSON Schema files are in
+//! `docs/schema`, held equal to these types by a test.
+
+mod config;
+mod doctor;
+mod flows;
+mod outcome;
+mod stats;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
+pub use doctor::{Check, CheckResult, DoctorReport};
+pub use flows::{Flow, Flows};
+pub use outcome::{Applied, Failure, Stopping};
+pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
+pub use status::{
+    Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, LastProbe, Listener, NextHop, ReasonStatus,
+    ServiceStatus, Services, Status,
+};
+
+use crate::core::api::Time;
+
+/// A document with a name and a version.
+pub trait Document: Serialize + DeserializeOwned {
+    /// Its `schema`, such as `rollcall.status/v1`.
+    const SCHEMA: &'static str;
+}
+
+/// A document as it travels: its schema's name, then its fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Envelope<T> {
+    /// Name and version of what follows.
+    pub schema: String,
+    /// The document's own fields, on the same level.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T: Document> Envelope<T> {
+    /// Names the document.
+    pub fn new(body: T) -> Self {
+        Self { schema: T::SCHEMA.to_owned(), body }
+    }
+}
+
+/// The wall-clock part of a moment. A time outside jiff's range (years -9999 to 9999) becomes the epoch.
+pub(crate) fn timestamp(time: Time) -> Timestamp {
+    Timestamp::from_millisecond(time.wall_ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}

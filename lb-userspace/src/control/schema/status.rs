@@ -1,0 +1,369 @@
+//! `rollcall.status/v1`, and the views of it by backend and by service.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Document, timestamp};
+use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
+use crate::control::daemon::View;
+use crate::core::api::{Health, MemberCall, ServiceCall};
+use crate::core::reason::{Reason, ReasonKind};
+use crate::io::bpf::types::{Attached, Counters, MemberCounters};
+
+/// The roll call: every configured backend of every service, in rotation or with the reason why not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Status {
+    /// When the roll call was taken.
+    pub time: Timestamp,
+    /// The daemon.
+    pub daemon: DaemonStatus,
+    /// Where the program is attached, and how.
+    pub attached: Vec<Attachment>,
+    /// What people should know, worst first.
+    pub warnings: Vec<String>,
+    /// Whether the kernel holds all that was decided.
+    pub settled: bool,
+    /// Whether so many backends failed at once that the edge itself is suspected; tables are held meanwhile.
+    pub edge_suspected: bool,
+    /// Services in the configuration's order.
+    pub services: Vec<ServiceStatus>,
+    /// Configured backends that no service uses.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    pub unused_backends: Vec<BackendName>,
+}
+
+/// The daemon that answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Whether it found a running data plane and took it over.
+    pub adopted: bool,
+    /// When the data plane was created.
+    pub data_plane_created: Timestamp,
+    /// The configuration file.
+    pub config_path: String,
+    /// Whether the file differs from what runs.
+    pub file_differs: bool,
+}
+
+/// The program on one interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Attachment {
+    /// The interface.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+    /// Why it is not native, if that was wanted.
+    pub fallback: Option<String>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceStatus {
+    /// Its name.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub name: ServiceName,
+    /// What clients connect to.
+    pub listen: Listener,
+    /// How flows are spread: `maglev` or `round-robin`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub algorithm: Algorithm,
+    /// Who is called.
+    pub owner: Option<String>,
+    /// Backends that take new flows.
+    pub in_rotation: usize,
+    /// Its backends in the configuration's order.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// What a service listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Listener {
+    /// The virtual address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub protocol: Protocol,
+}
+
+/// One backend in one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BackendStatus {
+    /// Its name.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub backend: BackendName,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Who is called: the backend's owner, else the service's.
+    pub owner: Option<String>,
+    /// Whether it takes new flows.
+    pub in_rotation: bool,
+    /// Since when it has been in or out.
+    pub since: Timestamp,
+    /// `unknown`, `up` or `down`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub health: Health,
+    /// Consecutive probes with the result of the last one.
+    pub streak: u32,
+    /// The weight in the configuration.
+    pub weight_configured: u16,
+    /// The weight in force, in the same unit.
+    pub weight_effective: f64,
+    /// Its share of the service's new flows, 0 to 1.
+    pub share: f64,
+    /// Flows that are open now.
+    pub flows_active: u64,
+    /// Flows opened since the data plane was created.
+    pub flows_opened: u64,
+    /// Why its weight is lowered, or what is unverified.
+    pub reasons: Vec<ReasonStatus>,
+    /// The last probe; null if there was none.
+    pub last_probe: Option<LastProbe>,
+    /// Where its frames go; null while unresolved.
+    pub next_hop: Option<NextHop>,
+}
+
+/// A next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NextHop {
+    /// MAC address of the neighbour.
+    pub mac: String,
+    /// Index of the interface towards it.
+    pub ifindex: u32,
+}
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReasonStatus {
+    /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`; later versions add kinds.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub kind: ReasonKind,
+    /// Since when it holds.
+    pub since: Timestamp,
+    /// What caused it, in words.
+    pub cause: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When it escalates if it still stands.
+    pub review_at: Timestamp,
+}
+
+/// The last probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LastProbe {
+    /// When it ended.
+    pub time: Timestamp,
+    /// How long it took, ms.
+    pub duration_ms: f64,
+    /// Its error; null if it succeeded.
+    pub error: Option<String>,
+}
+
+/// All backends, each with its place in every service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Backends {
+    /// When the roll call was taken.
+    pub time: Timestamp,
+    /// Backends by name.
+    pub backends: Vec<BackendReport>,
+}
+
+/// One backend and its services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BackendReport {
+    /// Its name.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub name: BackendName,
+    /// Its addresses, at most one for each family.
+    pub addresses: Vec<IpAddr>,
+    /// Who is called when it is out.
+    pub owner: Option<String>,
+    /// The services that use it, each with this backend alone in `backends`.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// All services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Services {
+    /// When the roll call was taken.
+    pub time: Timestamp,
+    /// Services in the configuration's order.
+    pub services: Vec<ServiceStatus>,
+}
+
+impl Document for Status {
+    const SCHEMA: &'static str = "rollcall.status/v1";
+}
+
+impl Document for Backends {
+    const SCHEMA: &'static str = "rollcall.backends/v1";
+}
+
+impl Document for Services {
+    const SCHEMA: &'static str = "rollcall.services/v1";
+}
+
+impl Status {
+    /// From the daemon's picture and counters.
+    pub fn new(view: &View, counters: &Counters) -> Self {
+        let age = view.roll_call.time.boot_ms.saturating_sub(view.created_boot_ms);
+        let mut created = view.roll_call.time;
+        created.wall_ms = created.wall_ms.saturating_sub_unsigned(age);
+        Self {
+            time: timestamp(view.roll_call.time),
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: timestamp(view.started),
+                adopted: view.adopted,
+                data_plane_created: timestamp(created),
+                config_path: view.config_path.display().to_string(),
+                file_differs: view.file_differs,
+            },
+            attached: view.attached.iter().map(Attachment::new).collect(),
+            warnings: view.warnings.clone(),
+            settled: view.roll_call.settled,
+            edge_suspected: view.roll_call.edge_suspected,
+            services: services(view, counters),
+            unused_backends: (view.config.backends.keys())
+                .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+impl Backends {
+    /// From the daemon's picture and counters.
+    pub fn new(view: &View, counters: &Counters) -> Self {
+        let services = services(view, counters);
+        let backends = view.config.backends.values().map(|b| BackendReport::new(b, &services)).collect();
+        Self { time: timestamp(view.roll_call.time), backends }
+    }
+}
+
+impl Services {
+    /// From the daemon's picture and counters.
+    pub fn new(view: &View, counters: &Counters) -> Self {
+        Self { time: timestamp(view.roll_call.time), services: services(view, counters) }
+    }
+}
+
+fn services(view: &View, counters: &Counters) -> Vec<ServiceStatus> {
+    view.roll_call.services.iter().map(|call| ServiceStatus::new(call, view, counters)).collect()
+}
+
+impl BackendReport {
+    fn new(backend: &Backend, services: &[ServiceStatus]) -> Self {
+        let services = services.iter().filter_map(|s| {
+            let own: Vec<_> = s.backends.iter().filter(|m| m.backend == backend.name).cloned().collect();
+            (!own.is_empty()).then(|| ServiceStatus { backends: own, ..s.clone() })
+        });
+        Self {
+            name: backend.name.clone(),
+            addresses: backend.ipv4.map(IpAddr::V4).into_iter().chain(backend.ipv6.map(IpAddr::V6)).collect(),
+            owner: backend.owner.clone(),
+            services: services.collect(),
+        }
+    }
+}
+
+impl ServiceStatus {
+    fn new(call: &ServiceCall, view: &View, counters: &Counters) -> Self {
+        let service: Option<&Service> = view.config.services.iter().find(|s| s.name == call.name);
+        let owner = service.and_then(|s| s.owner.clone());
+        let backends: Vec<_> = (call.members.iter())
+            .map(|m| {
+                let configured = view.config.backends.get(&m.backend).and_then(|b| b.owner.clone());
+                let counted = m.id.and_then(|id| counters.members.get(&id)).copied().unwrap_or_default();
+                BackendStatus::new(m, configured.or_else(|| owner.clone()), &counted)
+            })
+            .collect();
+        Self {
+            name: call.name.clone(),
+            listen: Listener { address: call.listen.vip, port: call.listen.port.get(), protocol: call.listen.protocol },
+            algorithm: service.map_or(Algorithm::Maglev, |s| s.algorithm),
+            owner,
+            in_rotation: backends.iter().filter(|b| b.in_rotation).count(),
+            backends,
+        }
+    }
+}
+
+impl BackendStatus {
+    fn new(call: &MemberCall, owner: Option<String>, counters: &MemberCounters) -> Self {
+        Self {
+            backend: call.backend.clone(),
+            address: call.address,
+            port: call.port,
+            owner,
+            in_rotation: call.in_rotation,
+            since: timestamp(call.since),
+            health: call.health,
+            streak: call.streak,
+            weight_configured: call.weight,
+            weight_effective: f64::from(call.effective) / 256.0,
+            share: call.share,
+            flows_active: counters.active(),
+            flows_opened: counters.stats.opened,
+            reasons: call.reasons.iter().map(ReasonStatus::new).collect(),
+            last_probe: call.last_probe.as_ref().map(|p| LastProbe {
+                time: timestamp(p.time),
+                duration_ms: p.took.as_secs_f64() * 1000.0,
+                error: p.error.clone(),
+            }),
+            next_hop: call.hop.filter(lb_common::abi::Hop::is_resolved).map(|hop| NextHop {
+                mac: hop.dst_mac().map(|b| format!("{b:02x}")).join(":"),
+                ifindex: hop.ifindex(),
+            }),
+        }
+    }
+}
+
+impl ReasonStatus {
+    fn new(reason: &Reason) -> Self {
+        Self {
+            kind: reason.kind,
+            since: timestamp(reason.since),
+            cause: reason.cause.clone(),
+            owner: reason.owner.clone(),
+            review_at: timestamp(reason.review_at),
+        }
+    }
+}
+
+impl Attachment {
+    fn new(attached: &Attached) -> Self {
+        Self {
+            interface: attached.interface.clone(),
+            ifindex: attached.ifindex,
+            mode: attached.mode.name().to_owned(),
+            fallback: attached.fallback.clone(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The server over a real unix socket, with a daemon that only notes what it is asked. What a real daemon does with it
+//! is tested in namespaces.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::daemon::{ControlError, Edit, ErrorCode};
+use super::schema::{Applied, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
+use super::testing::FakeDaemon;
+use super::{MAX_REQUEST_BYTES, bind};
+use crate::config::model::BackendName;
+
+struct Running {
+    _dir: tempfile::TempDir,
+    socket: PathBuf,
+    metrics: SocketAddr,
+    daemon: FakeDaemon,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ControlError>>,
+}
+
+async fn start() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let listeners = bind(&socket, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let metrics = listeners.metrics_address().unwrap();
+    let (daemon, stop) = (FakeDaemon::default(), CancellationToken::new());
+    let task = tokio::spawn(listeners.serve(daemon.clone(), stop.clone()));
+    Running { _dir: dir, socket, metrics, daemon, stop, task }
+}
+
+impl Running {
+    fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+
+    /// A raw request over the control socket: status and body.
+    async fn raw(&self, method: &str, path: &str, body: impl Into<Bytes>) -> (u16, Bytes) {
+        request(UnixStream::connect(&self.socket).await.unwrap(), method, path, body.into()).await
+    }
+
+    async fn over_tcp(&self, method: &str, path: &str) -> (u16, Bytes) {
+        request(TcpStream::connect(self.metrics).await.unwrap(), method, path, Bytes::new()).await
+    }
+}
+
+async fn request<S>(stream: S, method: &str, path: &str, body: Bytes) -> (u16, Bytes)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = hyper::Request::builder().method(method).uri(path).header("host", "test").body(Full::new(body));
+    let answer = sender.send_request(request.unwrap()).await.unwrap();
+    (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// The body of a failed request must be the documented document, with a class.
+fn failure(body: &[u8]) -> Failure {
+    let value: Value = serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {body:?}"));
+    assert_eq!(value["schema"], "rollcall.error/v1");
+    serde_json::from_value(value).unwrap()
+}
+
+#[tokio::test]
+async fn every_read_path_answers_with_its_document() {
+    let running = start().await;
+    let client = running.client();
+    assert_eq!(client.get::<Status>("/v1/status").await.unwrap().services.len(), 2);
+    assert_eq!(client.get::<Backends>("/v1/backends").await.unwrap().backends.len(), 4);
+    assert_eq!(client.get::<Services>("/v1/services").await.unwrap().services.len(), 2);
+    assert_eq!(client.get::<Stats>("/v1/stats").await.unwrap().services[0].backends.len(), 3);
+    assert!(client.get::<Flows>("/v1/flows").await.unwrap().more);
+    assert!(client.get::<ConfigFile>("/v1/config").await.unwrap().text.starts_with("# as applied"));
+    let (status, metrics) = running.raw("GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(metrics.starts_with(b"# HELP"));
+}
+
+#[tokio::test]
+async fn edit_reaches_the_daemon_as_it_was_sent_with_the_peers_uid() {
+    let running = start().await;
+    let edit = Edit::SetBackend {
+        name: BackendName::new("web-02").unwrap(),
+        service: None,
+        weight: std::num::NonZeroU16::new(3),
+        port: None,
+        owner: None,
+    };
+    let applied: Applied = running.client().post_json("/v1/edit", &edit).await.unwrap();
+    assert_eq!(applied.revision, 12);
+    let asked = running.daemon.0.lock().unwrap();
+    assert_eq!(asked.edits.len(), 1);
+    assert_eq!(asked.edits[0].0, edit);
+    assert_eq!(asked.edits[0].1.uid, nix::unistd::geteuid().as_raw());
+}
+
+#[tokio::test]
+async fn daemons_error_reaches_the_client_with_code_and_hint() {
+    let running = start().await;
+    let error = running.client().post::<Applied>("/v1/reload").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Config);
+    assert_eq!(error.message, "rollcall.toml:3:7: port 0");
+    assert_eq!(error.hint.as_deref(), Some("use 1 to 65535"));
+}
+
+#[tokio::test]
+async fn down_reaches_the_daemon() {
+    let running = start().await;
+    assert!(running.client().post::<Stopping>("/v1/down").await.unwrap().by_daemon);
+    assert!(running.daemon.0.lock().unwrap().verbs.contains("down"));
+}
+
+#[tokio::test]
+async fn bad_edits_are_usage_errors_and_reach_no_daemon() {
+    let running = start().await;
+    for body in
+        ["", "{", "[]", r#"{"verb":"fly"}"#, r#"{"verb":"set_backend"}"#, r#"{"verb":"set_backend","name":"a b"}"#]
+    {
+        let (status, answer) = running.raw("POST", "/v1/edit", body).await;
+        assert_eq!(status, 400, "{body}");
+        assert_eq!(failure(&answer).code, ErrorCode::Usage, "{body}");
+    }
+    assert!(running.daemon.0.lock().unwrap().edits.is_empty());
+}
+
+#[tokio::test]
+async fn body_over_the_limit_is_refused_and_one_at_the_limit_is_read() {
+    let running = start().await;
+    let (status, answer) = running.raw("POST", "/v1/edit", vec![b' '; MAX_REQUEST_BYTES + 1]).await;
+    assert_eq!(status, 413);
+    assert_eq!(failure(&answer).code, ErrorCode::Usage);
+    let mut edit = br#"{"verb":"remove_backend","name":"web-02","service":null}"#.to_vec();
+    edit.resize(MAX_REQUEST_BYTES, b' ');
+    let (status, _) = running.raw("POST", "/v1/edit", edit).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn unknown_path_and_wrong_method_answer_with_json_errors() {
+    let running = start().await;
+    let (status, body) = running.raw("GET", "/v2/status", "").await;
+    assert_eq!((status, failure(&body).code), (404, ErrorCode::NotFound));
+    let (status, body) = running.raw("GET", "/v1/reload", "").await;
+    assert_eq!((status, failure(&body).code), (405, ErrorCode::Usage));
+    assert!(running.daemon.0.lock().unwrap().verbs.is_empty());
+}
+
+#[tokio::test]
+async fn flow_query_is_checked_before_the_daemon_walks_its_maps() {
+    let running = start().await;
+    for (query, status, code) in [
+        ("service=nope", 404, ErrorCode::NotFound),
+        ("backend=nope", 404, ErrorCode::NotFound),
+        ("phase=asleep", 400, ErrorCode::Usage),
+        ("client=not-an-address", 400, ErrorCode::Usage),
+        ("limit=0", 400, ErrorCode::Usage),
+        ("limit=10001", 400, ErrorCode::Usage),
+        ("colour=red", 400, ErrorCode::Usage),
+    ] {
+        let (got, body) = running.raw("GET", &format!("/v1/flows?{query}"), "").await;
+        assert_eq!((got, failure(&body).code), (status, code), "{query}");
+    }
+    assert!(running.daemon.0.lock().unwrap().queries.is_empty());
+    let path = "/v1/flows?service=www&backend=web-01&client=198.51.100.7&phase=closing&limit=5";
+    running.client().get::<Flows>(path).await.unwrap();
+    let asked = running.daemon.0.lock().unwrap();
+    let query = &asked.queries[0];
+    assert_eq!((query.limit, query.phase.as_deref()), (5, Some("closing")));
+    assert_eq!(query.client, Some("198.51.100.7".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn tcp_listener_serves_metrics_to_get_and_nothing_else() {
+    let running = start().await;
+    assert_eq!(running.over_tcp("GET", "/metrics").await.0, 200);
+    assert_eq!(running.over_tcp("POST", "/metrics").await.0, 405);
+    for path in ["/v1/status", "/v1/config", "/"] {
+        assert_eq!(running.over_tcp("GET", path).await.0, 404, "{path}");
+    }
+    assert_eq!(running.over_tcp("POST", "/v1/down").await.0, 404);
+    assert!(running.daemon.0.lock().unwrap().verbs.is_empty());
+}
+
+#[tokio::test]
+async fn stop_ends_the_server_and_removes_the_socket() {
+    let running = start().await;
+    running.client().get::<Status>("/v1/status").await.unwrap();
+    running.stop.cancel();
+    tokio::time::timeout(std::time::Duration::from_secs(10), running.task).await.unwrap().unwrap().unwrap();
+    assert!(!running.socket.exists());
+    let error = Client::new(&running.socket).get::<Status>("/v1/status").await.unwrap_err();
+    assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unavailable, 69));
+    assert!(error.message.contains("not running"), "{}", error.message);
+    assert!(error.message.contains(running.socket.to_str().unwrap()), "{}", error.message);
+}
+
+#[tokio::test]
+async fn client_at_a_socket_of_something_else_says_so() {
+    let running = start().await;
+    let error = running.client().get::<Status>("/v1/stats").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::System);
+    assert!(error.message.contains("rollcall.stats/v1"), "{}", error.message);
+}

@@ -1,0 +1,259 @@
+//! For tests: a fixed view with every kind of trouble in it, and a daemon that answers with it and notes what was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
+use lb_common::conntrack::Phase;
+
+use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, Outcome, View};
+use crate::config::model::*;
+use crate::core::api::{Health, LastProbe, MemberCall, RollCall, ServiceCall, Time};
+use crate::core::reason::{Reason, ReasonKind};
+use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
+
+/// 2026-03-01T12:00:00Z, an hour after boot.
+pub(crate) const NOW: Time = Time { boot_ms: 3_600_000, wall_ms: 1_772_366_400_000 };
+
+/// `seconds` before [`NOW`].
+pub(crate) fn before(seconds: u64) -> Time {
+    let ms = seconds * 1000;
+    Time { boot_ms: NOW.boot_ms.saturating_sub(ms), wall_ms: NOW.wall_ms.saturating_sub_unsigned(ms) }
+}
+
+fn port(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
+fn backend_name(name: &str) -> BackendName {
+    BackendName::new(name).unwrap()
+}
+
+fn backend(name: &str, last: u8, owner: Option<&str>) -> (BackendName, Backend) {
+    let name = backend_name(name);
+    let ipv4 = Some(Ipv4Addr::new(10, 0, 0, last));
+    (name.clone(), Backend { name, ipv4, ipv6: None, owner: owner.map(Into::into) })
+}
+
+/// Two services over three backends, and a fourth backend that none uses.
+pub(crate) fn config() -> Config {
+    let service = |name: &str, number, protocol, members: &[(&str, u16)]| Service {
+        name: ServiceName::new(name).unwrap(),
+        listen: Listen { vip: "192.0.2.10".parse().unwrap(), port: port(number), protocol },
+        algorithm: Algorithm::Maglev,
+        table_size: 4099,
+        one_way: false,
+        owner: Some("web team".into()),
+        expected_out: Duration::from_secs(600),
+        probe: None,
+        members: (members.iter())
+            .map(|(b, weight)| Member { backend: backend_name(b), port: port(8080), weight: port(*weight) })
+            .collect(),
+    };
+    Config {
+        owner: ConfigOwner::Cli,
+        edge: Edge { interfaces: vec!["eth0".into()], mode: AttachMode::Auto, manage_vips: true },
+        source_pool: SourcePool { ipv4: vec![Ipv4Addr::new(10, 0, 0, 250)], ipv6: vec![], ports: 1024..=65535 },
+        conntrack: Conntrack {
+            max_flows: 1 << 20,
+            max_half_open: 1 << 16,
+            arena_slots: 1 << 20,
+            seed: None,
+            half_open_timeout: Duration::from_secs(5),
+            tcp_timeout: Duration::from_secs(600),
+            udp_timeout: Duration::from_secs(60),
+            closing_timeout: Duration::from_secs(60),
+            closed_timeout: Duration::from_secs(5),
+            time_wait_timeout: Duration::from_secs(60),
+            reset_unknown: true,
+        },
+        control: Control {
+            socket: "/run/rollcall/control.sock".into(),
+            state_dir: "/var/lib/rollcall".into(),
+            pin_dir: "/sys/fs/bpf/rollcall".into(),
+            metrics: None,
+        },
+        backends: BTreeMap::from([
+            backend("web-01", 1, None),
+            backend("web-02", 2, None),
+            backend("web-03", 3, Some("shop team")),
+            backend("spare-01", 9, None),
+        ]),
+        services: vec![
+            service("www", 80, Protocol::Tcp, &[("web-01", 2), ("web-02", 1), ("web-03", 1)]),
+            service("dns", 53, Protocol::Udp, &[("web-01", 1)]),
+        ],
+    }
+}
+
+fn reason(kind: ReasonKind, since: Time, cause: &str, owner: Option<&str>) -> Reason {
+    let review_at = since + Duration::from_secs(600);
+    Reason { kind, since, cause: cause.into(), owner: owner.map(Into::into), review_at }
+}
+
+/// A member of `www` in rotation.
+fn member(name: &str, id: u32, last: u8) -> MemberCall {
+    MemberCall {
+        backend: backend_name(name),
+        id: Some(id),
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
+        port: 8080,
+        in_rotation: true,
+        weight: 1,
+        effective: 256,
+        share: 1.0 / 3.0,
+        health: Health::Up,
+        streak: 40,
+        last_probe: Some(LastProbe { time: before(1), took: Duration::from_micros(1250), error: None }),
+        since: before(3000),
+        reasons: vec![],
+        hop: Some(Hop::new([2, 0, 0, 0, 0, last], [2, 0, 0, 0, 0, 250], 2)),
+    }
+}
+
+/// `web-02` is out of `www`, `web-03` in but unverified, the attach generic, the file changed.
+pub(crate) fn view() -> View {
+    let config = Arc::new(config());
+    let refused = "connection refused";
+    let www = vec![
+        MemberCall { weight: 2, effective: 512, share: 2.0 / 3.0, ..member("web-01", 1, 1) },
+        MemberCall {
+            in_rotation: false,
+            effective: 0,
+            share: 0.0,
+            health: Health::Down,
+            streak: 120,
+            last_probe: Some(LastProbe {
+                time: before(2),
+                took: Duration::from_micros(300),
+                error: Some(refused.into()),
+            }),
+            since: before(240),
+            reasons: vec![reason(ReasonKind::ProbeFailed, before(240), refused, Some("web team"))],
+            ..member("web-02", 2, 2)
+        },
+        MemberCall {
+            health: Health::Unknown,
+            streak: 0,
+            last_probe: None,
+            since: before(30),
+            reasons: vec![reason(ReasonKind::Unverified, before(30), "no probe within 10 s", Some("shop team"))],
+            hop: None,
+            ..member("web-03", 3, 3)
+        },
+    ];
+    let dns = vec![MemberCall { share: 1.0, ..member("web-01", 4, 1) }];
+    let call = |i: usize, id, members| ServiceCall {
+        name: config.services[i].name.clone(),
+        id,
+        listen: config.services[i].listen,
+        members,
+    };
+    View {
+        roll_call: RollCall {
+            time: NOW,
+            services: vec![call(0, 7, www), call(1, 8, dns)],
+            settled: true,
+            edge_suspected: false,
+        },
+        config: config.clone(),
+        config_text: "# as applied\nconfig_owner = \"cli\"\n".into(),
+        config_path: "/etc/rollcall/rollcall.toml".into(),
+        file_differs: true,
+        attached: vec![Attached {
+            interface: "eth0".into(),
+            ifindex: 2,
+            mode: Mode::Generic,
+            fallback: Some("the driver cannot".into()),
+        }],
+        started: before(3000),
+        adopted: false,
+        created_boot_ms: NOW.boot_ms - 3_000_000,
+        warnings: vec!["eth0 is attached in generic mode: the driver cannot".into()],
+        events: vec![],
+    }
+}
+
+/// Counters of [`view`].
+pub(crate) fn counters() -> Counters {
+    let stats = MemberStats {
+        opened: 110,
+        closed: 100,
+        established: 105,
+        answers: 100,
+        answer_ns: 400_000_000,
+        ..MemberStats::default()
+    };
+    let web_01 = MemberCounters {
+        forward: Traffic { packets: 1000, bytes: 60_000 },
+        reverse: Traffic { packets: 6000, bytes: 9_000_000 },
+        stats,
+    };
+    Counters {
+        verdicts: BTreeMap::from([(Verdict::PassNotOurs, 4242), (Verdict::DropNoFlow, 7)]),
+        members: BTreeMap::from([(1, web_01)]),
+        drops: BTreeMap::from([(7, BTreeMap::from([(Verdict::DropNoFlow, 7)]))]),
+    }
+}
+
+/// Flows: one of `www`, one whose service has left.
+pub(crate) fn flows() -> Vec<FlowRecord> {
+    let record = |service, member, client: &str| FlowRecord {
+        protocol: Protocol::Tcp,
+        client: client.parse().unwrap(),
+        vip: "192.0.2.10:80".parse().unwrap(),
+        source: "10.0.0.250:40001".parse().unwrap(),
+        backend: "10.0.0.1:8080".parse().unwrap(),
+        member,
+        service,
+        phase: Phase::Established,
+        age_ms: 61_000,
+        idle_ms: 1_000,
+    };
+    vec![record(7, 1, "198.51.100.7:50123"), record(99, 50, "[2001:db8::7]:50124")]
+}
+
+/// A daemon that notes what it was asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeDaemon(pub(crate) Arc<Mutex<Asked>>);
+
+/// What a [`FakeDaemon`] was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) queries: Vec<FlowQuery>,
+    pub(crate) edits: Vec<(Edit, Actor)>,
+    pub(crate) verbs: BTreeSet<&'static str>,
+}
+
+impl Daemon for FakeDaemon {
+    async fn view(&self) -> Result<Arc<View>, ControlError> {
+        Ok(Arc::new(view()))
+    }
+
+    async fn counters(&self) -> Result<Counters, ControlError> {
+        Ok(counters())
+    }
+
+    async fn flows(&self, query: FlowQuery) -> Result<(Vec<FlowRecord>, bool), ControlError> {
+        self.0.lock().unwrap().queries.push(query);
+        Ok((flows(), true))
+    }
+
+    async fn reload(&self, _: Actor) -> Result<Outcome, ControlError> {
+        self.0.lock().unwrap().verbs.insert("reload");
+        Err(ControlError::new(ErrorCode::Config, "rollcall.toml:3:7: port 0").with_hint("use 1 to 65535"))
+    }
+
+    async fn edit(&self, edit: Edit, actor: Actor) -> Result<Outcome, ControlError> {
+        self.0.lock().unwrap().edits.push((edit, actor));
+        Ok(Outcome { revision: 12, changes: vec!["www/web-02: weight 1 -> 3".into()] })
+    }
+
+    async fn down(&self, _: Actor) -> Result<(), ControlError> {
+        self.0.lock().unwrap().verbs.insert("down");
+        Ok(())
+    }
+}

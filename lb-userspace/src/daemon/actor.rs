@@ -1,0 +1,294 @@
+//! The one task that owns the core and writes the maps. It turns what happens into inputs, and outputs into deeds; what
+//! it decides itself is only when: to attach, to verify, to try again.
+//!
+//! Calls into the kernel and the file system are made in place (`block_in_place`): they are short, a grace period being
+//! the longest, and probes, readers and the network watcher run on other threads meanwhile.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::block_in_place;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::boot::Running;
+use super::clock;
+use super::error::system;
+use super::handle::Request;
+use super::picture::{Picture, Publisher, Topic};
+use super::placing::{Net, Placing};
+use super::probes::{Probed, Prober};
+use super::revise::Journal;
+use super::signals::{Signal, Signals};
+use super::upkeep::{Report, Upkeep};
+use crate::control::daemon::ControlError;
+use crate::core::Core;
+use crate::core::api::{Input, Output};
+use crate::core::kernel::MapOp;
+use crate::io::bpf::DataPlane;
+use crate::io::net::NetEvent;
+
+/// How often a view is published without a request, at most.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+/// How often to look whether the core has settled, where someone waits for it.
+const SETTLE_STEP: Duration = Duration::from_millis(20);
+
+/// Everything that is sent to the actor.
+pub struct Inbox {
+    /// From the control socket.
+    pub requests: mpsc::Receiver<Request>,
+    /// Probes that ended.
+    pub probed: mpsc::Receiver<Probed>,
+    /// Work beside the actor that ended.
+    pub reports: mpsc::Receiver<Report>,
+    /// From the process's parent or its operator.
+    pub signals: Signals,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Run,
+    /// Stop the daemon.
+    Stop,
+}
+
+/// See the module.
+pub struct Actor {
+    pub(super) core: Core,
+    pub(super) plane: DataPlane,
+    pub(super) running: Running,
+    pub(super) journal: Journal,
+    pub(super) net: Net,
+    /// What the core last asked to resolve.
+    pub(super) resolving: Vec<IpAddr>,
+    pub(super) picture: Picture,
+    pub(super) placing: Placing,
+    pub(super) upkeep: Upkeep,
+    /// Raised with each list of operations: a read-back that began before the last of them proves nothing.
+    pub(super) writes: u64,
+    pub(super) prober: Prober,
+    pub(super) publisher: Publisher,
+    /// Whether a write failed and the maps have not been read since.
+    blind: bool,
+    published: Instant,
+}
+
+/// What an [`Actor`] is made of.
+pub struct Parts {
+    /// The maps.
+    pub plane: DataPlane,
+    /// Whether they were found pinned.
+    pub adopted: bool,
+    /// What to run.
+    pub running: Running,
+    /// The file and its history.
+    pub journal: Journal,
+    /// The network watcher.
+    pub net: Net,
+    /// What to show.
+    pub picture: Picture,
+    /// Starts probes.
+    pub prober: Prober,
+    /// Reads the maps back.
+    pub upkeep: Upkeep,
+    /// Where views go.
+    pub publisher: Publisher,
+    /// The core.
+    pub core: Core,
+}
+
+impl Actor {
+    /// Puts the parts together; nothing happens before [`Actor::run`].
+    pub fn new(parts: Parts) -> Self {
+        let Parts { plane, adopted, running, journal, net, picture, prober, upkeep, publisher, core } = parts;
+        Self {
+            core,
+            plane,
+            running,
+            journal,
+            net,
+            resolving: Vec::new(),
+            picture,
+            placing: Placing::new(adopted),
+            upkeep,
+            writes: 0,
+            prober,
+            publisher,
+            blind: false,
+            published: Instant::now(),
+        }
+    }
+
+    /// Runs until told to stop. An error means that the data plane could not be brought up.
+    pub async fn run(mut self, mut inbox: Inbox) -> Result<(), ControlError> {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = self.wake();
+            let flow = tokio::select! {
+                Some(request) = inbox.requests.recv() => self.request(request).await,
+                Some(signal) = inbox.signals.recv() => self.signal(signal).await,
+                Some(event) = self.net.events.recv() => self.net_event(event).await,
+                Some(p) = inbox.probed.recv() => {
+                    self.input(Input::Probe { member: p.member, id: p.id, result: p.result, took: p.took })
+                }
+                Some(report) = inbox.reports.recv() => self.report(report).await,
+                _ = second.tick() => self.every_second(),
+                () = sleep_until(wake) => self.input(Input::Tick),
+            };
+            if flow == Flow::Stop {
+                return Ok(());
+            }
+            self.place_if_ready().await?;
+            if self.published.elapsed() >= PUBLISH_EVERY {
+                self.publish();
+            }
+        }
+    }
+
+    /// First inputs: what the kernel holds, then what it should.
+    pub fn start(&mut self) -> Result<(), ControlError> {
+        let state = block_in_place(|| self.plane.read_state())
+            .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
+        let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() };
+        self.core.handle(maps, clock::now());
+        self.input(Input::Configure(self.running.config.clone()));
+        self.record_start();
+        self.publish();
+        Ok(())
+    }
+
+    fn record_start(&mut self) {
+        if self.running.revision.is_none() {
+            let recorded = block_in_place(|| self.journal.commit(&self.running.change("start"), clock::now()));
+            self.recorded(recorded);
+        }
+    }
+
+    /// Notes the number of the revision that runs, or that it could not be recorded.
+    pub(super) fn recorded(&mut self, revision: Result<i64, ControlError>) {
+        match revision {
+            Ok(id) => {
+                self.running.revision = Some(id);
+                self.picture.clear(Topic::State);
+            }
+            Err(e) => self.picture.warn(Topic::State, e.message),
+        }
+    }
+
+    async fn signal(&mut self, signal: Signal) -> Flow {
+        match signal {
+            Signal::Stop => {
+                tracing::info!("stopping; the data plane stays up (`rollcall down` removes it)");
+                Flow::Stop
+            }
+            Signal::Reload => {
+                match self.reload(None).await {
+                    Ok(outcome) if outcome.changes.is_empty() => tracing::info!("reload: nothing changed"),
+                    Ok(outcome) => tracing::info!("reload: {}", outcome.changes.join("; ")),
+                    Err(e) => tracing::error!("reload refused, nothing was changed: {e}"),
+                }
+                self.publish();
+                Flow::Run
+            }
+        }
+    }
+
+    async fn net_event(&mut self, event: NetEvent) -> Flow {
+        match event {
+            NetEvent::Links(macs) => self.input(Input::Links(macs)),
+            NetEvent::NextHop(address, hop) => self.input(Input::NextHop(address, hop)),
+            NetEvent::LinkGone(name) => {
+                self.link_gone(&name);
+                Flow::Run
+            }
+            NetEvent::LinkBack(name) => {
+                tracing::info!("interface {name} is back");
+                self.place_again().await;
+                Flow::Run
+            }
+        }
+    }
+
+    /// When time itself is the next input.
+    fn wake(&self) -> Instant {
+        let far = Duration::from_secs(3600);
+        Instant::now() + self.core.poll_timeout().map_or(far, |then| clock::until(clock::now(), then))
+    }
+
+    /// Gives the core an input and carries out what it answers.
+    pub(super) fn input(&mut self, input: Input) -> Flow {
+        self.core.handle(input, clock::now());
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Apply { id, ops } => self.apply(id, &ops),
+                Output::Probe { member, id, address, port, probe } => {
+                    self.prober.start(member, id, address, port, probe);
+                }
+                Output::Resolve(addresses) => {
+                    self.net.handle.resolve(addresses.clone());
+                    self.resolving = addresses;
+                }
+                Output::Event(event) => self.picture.record(event),
+            }
+        }
+        Flow::Run
+    }
+
+    fn apply(&mut self, id: u64, ops: &[MapOp]) {
+        self.writes += 1;
+        let done = block_in_place(|| ops.iter().try_for_each(|op| self.plane.apply(op)));
+        let result = done.map_err(|e| e.to_string());
+        match &result {
+            Ok(()) => self.picture.clear(Topic::Apply),
+            Err(why) => {
+                self.picture
+                    .warn(Topic::Apply, format!("the kernel refused a change of the maps, which is retried: {why}"));
+                self.blind = true;
+            }
+        }
+        self.core.handle(Input::Applied { id, result }, clock::now());
+        self.look_if_blind();
+    }
+
+    /// After a failed write nobody knows what the maps hold: reads them, and lets the core begin from there. The core
+    /// paces the attempts; if even reading fails, the next second tries again.
+    pub(super) fn look_if_blind(&mut self) {
+        if !self.blind {
+            return;
+        }
+        match block_in_place(|| self.plane.read_state()) {
+            Ok(state) => {
+                self.blind = false;
+                let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true };
+                self.core.handle(maps, clock::now());
+            }
+            Err(e) => {
+                self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}"))
+            }
+        }
+    }
+
+    /// Waits until the kernel holds all that was decided, at most `limit`; says whether it does.
+    pub(super) async fn settle(&mut self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while !self.core.roll_call(clock::now()).settled {
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep_until(self.wake().min(Instant::now() + SETTLE_STEP)).await;
+            self.input(Input::Tick);
+        }
+        true
+    }
+
+    /// Shows readers the newest picture.
+    pub(super) fn publish(&mut self) {
+        let roll_call = self.core.roll_call(clock::now());
+        self.publisher.send_replace(Arc::new(self.picture.view(roll_call, &self.running)));
+        self.published = Instant::now();
+    }
+}

@@ -1,0 +1,121 @@
+//! From the command line to a configuration that may run: the file, or the last good revision if the file is bad, and
+//! the state that goes with it. Touches neither kernel nor network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::clock;
+use super::lock::InstanceLock;
+use super::revise::{Change, Journal, Recovery, unusable};
+use crate::config::{self, model::Config};
+use crate::control::daemon::{ControlError, ErrorCode};
+use crate::io::state::State;
+
+/// Where state is kept if not even that can be read from the file.
+const DEFAULT_STATE_DIR: &str = "/var/lib/rollcall";
+
+/// A configuration that runs, or is about to.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// What the text says.
+    pub config: Arc<Config>,
+    /// The text.
+    pub text: Arc<str>,
+    /// Its digest.
+    pub sha256: String,
+    /// Its number in the history; `None` until it has been recorded.
+    pub revision: Option<i64>,
+}
+
+impl Running {
+    /// As a change to be recorded.
+    pub fn change(&self, cause: &str) -> Change {
+        Change { text: self.text.to_string(), by: None, cause: cause.to_owned() }
+    }
+}
+
+/// Ready to run.
+pub struct Boot {
+    /// What to run.
+    pub running: Running,
+    /// The file and its history.
+    pub journal: Journal,
+    /// Keeps a second daemon out.
+    pub lock: InstanceLock,
+    /// Why the file itself does not run, if it does not.
+    pub bad_file: Option<String>,
+}
+
+/// Reads the file at `path`, takes the lock, ends an interrupted edit, and decides what to run.
+pub fn boot(path: &Path) -> Result<Boot, ControlError> {
+    let loaded = config::load(path);
+    let state_dir = match &loaded {
+        Ok(loaded) => loaded.config.control.state_dir.clone(),
+        Err(_) => state_dir_of(&std::fs::read_to_string(path).unwrap_or_default()),
+    };
+    // A host that has never run a good configuration gets no state from a bad one.
+    if let (Err(e), false) = (&loaded, state_dir.join("state.db").exists()) {
+        return Err(bad(e));
+    }
+    let lock = InstanceLock::take(&state_dir)?;
+    let mut journal = Journal::new(State::open(&state_dir).map_err(unusable)?, path.to_owned());
+    match journal.recover(clock::now())? {
+        Recovery::Clean => {}
+        Recovery::Finished(cause) => tracing::warn!("finished an interrupted edit: {cause}"),
+        Recovery::Reverted(cause) => tracing::warn!("an edit was interrupted before it took effect: {cause}"),
+        Recovery::Overtaken(cause) => tracing::warn!("the file changed after an interrupted edit ({cause}); it stands"),
+    }
+    let last = journal.last_revision()?;
+    let (running, bad_file) = match loaded {
+        Ok(loaded) => {
+            let same = last.filter(|r| r.recorded.sha256 == loaded.sha256);
+            let (config, text) = (Arc::new(loaded.config), loaded.text.into());
+            (Running { config, text, sha256: loaded.sha256, revision: same.map(|r| r.id) }, None)
+        }
+        Err(e) => {
+            let Some(last) = last else { return Err(bad(&e)) };
+            // What was good for an earlier version may not be for this one.
+            let config = config::parse(&last.recorded.text, path).map_err(|_| bad(&e))?;
+            let running = Running {
+                config: Arc::new(config),
+                text: last.recorded.text.into(),
+                sha256: last.recorded.sha256,
+                revision: Some(last.id),
+            };
+            (running, Some(format!("the file is bad, revision {} runs instead: {e}", last.id)))
+        }
+    };
+    Ok(Boot { running, journal, lock, bad_file })
+}
+
+fn bad(e: &config::ConfigError) -> ControlError {
+    ControlError::new(ErrorCode::Config, e.to_string())
+        .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
+}
+
+/// `control.state_dir` of a file that does not parse as a whole.
+fn state_dir_of(text: &str) -> PathBuf {
+    let (table, _errors) = toml::de::DeTable::parse_recoverable(text);
+    let dir = table
+        .get_ref()
+        .get("control")
+        .and_then(|control| control.get_ref().as_table())
+        .and_then(|control| control.get("state_dir"))
+        .and_then(|dir| dir.get_ref().as_str())
+        .filter(|dir| dir.starts_with('/'));
+    PathBuf::from(dir.unwrap_or(DEFAULT_STATE_DIR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_dir_is_found_in_a_file_that_does_not_parse() {
+        let text = "[control]\nstate_dir = \"/srv/state\"\n[[service]\nname = = 3\n";
+        assert_eq!(state_dir_of(text), Path::new("/srv/state"));
+        assert_eq!(state_dir_of("<<<<<<< HEAD\n[control]\nstate_dir = \"/srv/state\"\n"), Path::new("/srv/state"));
+        assert_eq!(state_dir_of("\0"), Path::new(DEFAULT_STATE_DIR));
+        assert_eq!(state_dir_of("[control]\nstate_dir = \"relative\""), Path::new(DEFAULT_STATE_DIR));
+    }
+}

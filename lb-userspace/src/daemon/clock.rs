@@ -1,0 +1,35 @@
+//! The daemon's clocks, the only place that reads them. The core and its timers live on what this returns.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::core::api::Time;
+
+/// This moment, by both clocks.
+pub fn now() -> Time {
+    Time { boot_ms: millis(ClockId::CLOCK_BOOTTIME).unsigned_abs(), wall_ms: millis(ClockId::CLOCK_REALTIME) }
+}
+
+/// How long to wait from `now` until `then`; zero if it has passed. Only the boot-time clock decides.
+pub fn until(now: Time, then: Time) -> Duration {
+    Duration::from_millis(then.boot_ms.saturating_sub(now.boot_ms))
+}
+
+fn millis(clock: ClockId) -> i64 {
+    let t = clock_gettime(clock).expect("both clocks exist since Linux 2.6.39, and the pointer is valid");
+    t.tv_sec() * 1000 + t.tv_nsec() / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn until_a_moment_in_the_past_is_zero() {
+        let now = now();
+        assert!(now.boot_ms > 0 && now.wall_ms > 1_600_000_000_000);
+        assert_eq!(until(now + Duration::from_secs(3), now), Duration::ZERO);
+        assert_eq!(until(now, now + Duration::from_secs(3)), Duration::from_secs(3));
+    }
+}

@@ -1,0 +1,86 @@
+//! The handle that the control socket holds: reads go past the actor, changes go to it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::{stopping, system};
+use crate::control::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, Outcome, View};
+use crate::io::bpf::DataPlane;
+use crate::io::bpf::types::{Counters, FlowRecord};
+
+/// Where the answer to a request goes.
+pub type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
+
+/// What only the actor can do.
+pub enum Request {
+    /// Read the file again and apply it.
+    Reload(Actor, Reply<Outcome>),
+    /// Change file and running state together.
+    Edit(Edit, Actor, Reply<Outcome>),
+    /// Take the data plane down and stop.
+    Down(Actor, Reply<()>),
+}
+
+/// See [`Daemon`].
+#[derive(Clone)]
+pub struct Handle {
+    view: watch::Receiver<Arc<View>>,
+    requests: mpsc::Sender<Request>,
+    /// A second, read-only opening of the pinned maps: reading them needs no word with the actor.
+    plane: Arc<DataPlane>,
+}
+
+impl Handle {
+    /// Reads from `view` and `plane`, sends changes to `requests`.
+    pub fn new(view: watch::Receiver<Arc<View>>, requests: mpsc::Sender<Request>, plane: Arc<DataPlane>) -> Self {
+        Self { view, requests, plane }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&DataPlane) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let plane = self.plane.clone();
+        let read = tokio::task::spawn_blocking(move || read(&plane));
+        read.await.map_err(|e| system(format!("the read did not end: {e}")))?
+    }
+}
+
+impl Daemon for Handle {
+    async fn view(&self) -> Result<Arc<View>, ControlError> {
+        Ok(self.view.borrow().clone())
+    }
+
+    async fn counters(&self) -> Result<Counters, ControlError> {
+        self.read(|plane| plane.counters().map_err(unreadable)).await
+    }
+
+    async fn flows(&self, query: FlowQuery) -> Result<(Vec<FlowRecord>, bool), ControlError> {
+        let view = self.view().await?;
+        let filter = super::flows::filter(&query, &view)?;
+        self.read(move |plane| plane.flows(&filter).map_err(unreadable)).await
+    }
+
+    async fn reload(&self, actor: Actor) -> Result<Outcome, ControlError> {
+        self.ask(|reply| Request::Reload(actor, reply)).await
+    }
+
+    async fn edit(&self, edit: Edit, actor: Actor) -> Result<Outcome, ControlError> {
+        self.ask(|reply| Request::Edit(edit, actor, reply)).await
+    }
+
+    async fn down(&self, actor: Actor) -> Result<(), ControlError> {
+        self.ask(|reply| Request::Down(actor, reply)).await
+    }
+}
+
+fn unreadable(e: crate::io::bpf::BpfError) -> ControlError {
+    ControlError::new(ErrorCode::System, format!("the kernel's maps cannot be read: {e}"))
+}

@@ -1,0 +1,85 @@
+//! One daemon for one state directory: an exclusive lock on `<state_dir>/lock`, which the kernel drops when the process
+//! dies. The file holds the pid only so that a second daemon can say who is first.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::system;
+use crate::control::daemon::{ControlError, ErrorCode};
+
+/// The lock, held as long as this lives.
+pub struct InstanceLock {
+    _file: Flock<File>,
+}
+
+impl InstanceLock {
+    /// Takes the lock, creating the directory if need be.
+    pub fn take(state_dir: &Path) -> Result<Self, ControlError> {
+        let path = state_dir.join("lock");
+        let fail = |what: &str, e: &dyn std::fmt::Display| system(format!("cannot {what} {}: {e}", path.display()));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(state_dir)
+            .map_err(|e| fail("create the directory of", &e))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(&path)
+            .map_err(|e| fail("open", &e))?;
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => return Err(second(&mut file, state_dir)),
+            Err((_, e)) => return Err(fail("lock", &e)),
+        };
+        file.set_len(0).map_err(|e| fail("write", &e))?;
+        file.rewind().map_err(|e| fail("write", &e))?;
+        writeln!(file, "{}", std::process::id()).map_err(|e| fail("write", &e))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn second(file: &mut File, state_dir: &Path) -> ControlError {
+    let mut pid = String::new();
+    let _ = file.read_to_string(&mut pid);
+    let who = match pid.trim() {
+        "" => String::new(),
+        pid => format!(" (pid {pid})"),
+    };
+    ControlError::new(
+        ErrorCode::Conflict,
+        format!("another rollcall daemon{who} runs with the state in {}", state_dir.display()),
+    )
+    .with_hint("stop it first, or use `rollcall reload` if you want it to read its configuration again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_held_second_is_refused_and_names_the_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = InstanceLock::take(dir.path()).unwrap();
+        let refused = InstanceLock::take(dir.path()).err().unwrap();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        assert!(refused.message.contains(&format!("pid {}", std::process::id())), "{}", refused.message);
+        drop(first);
+        InstanceLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn lock_left_by_a_dead_daemon_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lock"), "999999999 and much more text\n").unwrap();
+        let _lock = InstanceLock::take(dir.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("lock")).unwrap(), format!("{}\n", std::process::id()));
+    }
+}

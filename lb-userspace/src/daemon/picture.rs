@@ -1,0 +1,151 @@
+//! What the daemon shows of itself: warnings, the newest events, and the [`View`] that readers get without waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::boot::Running;
+use crate::control::daemon::View;
+use crate::core::api::{Event, EventKind, RollCall, Time};
+use crate::io::bpf::types::Attached;
+
+/// Newest events kept.
+const EVENTS: usize = 256;
+
+/// What a warning is about; at most one of each stands. In the order in which people should read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The file was bad at start; an older revision runs.
+    BadFile,
+    /// The kernel refuses what was decided.
+    Apply,
+    /// The program is not where it should be.
+    Attach,
+    /// The maps were found changed by someone else.
+    Drift,
+    /// VIPs or source addresses are not as they should be.
+    Addresses,
+    /// Collection of old flows fails.
+    Collect,
+    /// The history cannot be written.
+    State,
+    /// Generic mode.
+    Mode,
+}
+
+/// Warnings, events and what never changes in a run.
+pub struct Picture {
+    warnings: BTreeMap<Topic, String>,
+    events: VecDeque<Event>,
+    path: PathBuf,
+    started: Time,
+    adopted: bool,
+    created_boot_ms: u64,
+    /// Where the program is.
+    pub attached: Vec<Attached>,
+    /// Whether the file differs from what runs.
+    pub file_differs: bool,
+}
+
+impl Picture {
+    /// Of a daemon that started at `started`.
+    pub fn new(path: PathBuf, started: Time, adopted: bool, created_boot_ms: u64) -> Self {
+        Self {
+            warnings: BTreeMap::new(),
+            events: VecDeque::new(),
+            path,
+            started,
+            adopted,
+            created_boot_ms,
+            attached: Vec::new(),
+            file_differs: false,
+        }
+    }
+
+    /// Raises a warning, or replaces it; logged when it is new.
+    pub fn warn(&mut self, topic: Topic, text: String) {
+        if self.warnings.get(&topic) != Some(&text) {
+            tracing::warn!("{text}");
+            self.warnings.insert(topic, text);
+        }
+    }
+
+    /// Ends a warning.
+    pub fn clear(&mut self, topic: Topic) {
+        if let Some(text) = self.warnings.remove(&topic) {
+            tracing::info!("no longer: {text}");
+        }
+    }
+
+    /// Logs and keeps an event.
+    pub fn record(&mut self, event: Event) {
+        let member = event.member.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (kind, cause) = (event.kind, event.cause.as_str());
+        match kind {
+            EventKind::Down | EventKind::OutOfRotation | EventKind::EdgeSuspected | EventKind::ApplyFailed => {
+                tracing::warn!(member, "{kind:?}: {cause}");
+            }
+            _ => tracing::info!(member, "{kind:?}: {cause}"),
+        }
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// The whole picture.
+    pub fn view(&self, roll_call: RollCall, running: &Running) -> View {
+        View {
+            roll_call,
+            config: running.config.clone(),
+            config_text: running.text.clone(),
+            config_path: self.path.clone(),
+            file_differs: self.file_differs,
+            attached: self.attached.clone(),
+            started: self.started,
+            adopted: self.adopted,
+            created_boot_ms: self.created_boot_ms,
+            warnings: self.warnings.values().cloned().collect(),
+            events: self.events.iter().cloned().collect(),
+        }
+    }
+}
+
+/// Where views are published.
+pub type Publisher = watch::Sender<Arc<View>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: u64) -> Event {
+        let time = Time { boot_ms: n, wall_ms: 0 };
+        Event { time, member: None, kind: EventKind::Configured, cause: "test".into() }
+    }
+
+    fn picture() -> Picture {
+        Picture::new("/etc/rollcall/rollcall.toml".into(), Time { boot_ms: 0, wall_ms: 0 }, false, 0)
+    }
+
+    #[test]
+    fn events_beyond_the_limit_push_out_the_oldest() {
+        let mut picture = picture();
+        (0..300).for_each(|n| picture.record(event(n)));
+        assert_eq!(picture.events.len(), EVENTS);
+        assert_eq!((picture.events[0].time.boot_ms, picture.events[255].time.boot_ms), (44, 299));
+    }
+
+    #[test]
+    fn warnings_are_listed_worst_first_and_one_of_each() {
+        let mut picture = picture();
+        picture.warn(Topic::Mode, "generic".into());
+        picture.warn(Topic::Apply, "refused".into());
+        picture.warn(Topic::BadFile, "bad".into());
+        picture.warn(Topic::Apply, "refused again".into());
+        assert_eq!(picture.warnings.values().collect::<Vec<_>>(), ["bad", "refused again", "generic"]);
+        picture.clear(Topic::Apply);
+        assert_eq!(picture.warnings.values().collect::<Vec<_>>(), ["bad", "generic"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Changes that people ask for: reload, edit, down. Each either happens as a whole or changes nothing and says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::block_in_place;
+
+use super::actor::{Actor, Flow};
+use super::boot::Running;
+use super::error::system;
+use super::handle::Request;
+use super::picture::Topic;
+use super::revise::Change;
+use super::{clock, file, host};
+use crate::config::{self, model::Config, model::ConfigOwner};
+use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
+use crate::core::api::Input;
+use crate::io::bpf::DataPlane;
+
+/// How long a change may take to reach the kernel before its answer says that it is still under way.
+const SETTLE: Duration = Duration::from_secs(2);
+
+impl Actor {
+    /// Carries a request out and answers it.
+    pub(super) async fn request(&mut self, request: Request) -> Flow {
+        // The peer may have hung up; what was done is done.
+        match request {
+            Request::Reload(by, reply) => {
+                let outcome = self.reload(Some(by)).await;
+                self.publish();
+                let _ = reply.send(outcome);
+                Flow::Run
+            }
+            Request::Edit(edit, by, reply) => {
+                let outcome = self.edit(&edit, by).await;
+                self.publish();
+                let _ = reply.send(outcome);
+                Flow::Run
+            }
+            Request::Down(by, reply) => {
+                tracing::warn!(uid = by.uid, loginuid = by.loginuid, "taking the data plane down, as asked");
+                let done = self.take_down().await;
+                let flow = if done.is_ok() { Flow::Stop } else { Flow::Run };
+                let _ = reply.send(done);
+                flow
+            }
+        }
+    }
+
+    /// Reads the file and runs it.
+    pub(super) async fn reload(&mut self, by: Option<daemon::Actor>) -> Result<Outcome, ControlError> {
+        let loaded = block_in_place(|| config::load(self.journal.path())).map_err(|e| {
+            ControlError::new(ErrorCode::Config, e.to_string())
+                .with_hint("correct the file and reload again; what ran before still runs")
+        })?;
+        let change = Change { text: loaded.text, by, cause: "reload".to_owned() };
+        let outcome = self.change(loaded.config, change, Target::Running).await?;
+        self.picture.clear(Topic::BadFile);
+        self.picture.file_differs = false;
+        Ok(outcome)
+    }
+
+    /// Changes file and running state together.
+    async fn edit(&mut self, edit: &Edit, by: daemon::Actor) -> Result<Outcome, ControlError> {
+        let path = self.journal.path().to_owned();
+        if self.running.config.owner != ConfigOwner::Cli {
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{} has config_owner = \"external\": something else writes it", path.display()),
+            )
+            .with_hint("change it there and run `rollcall reload`, or set config_owner = \"cli\""));
+        }
+        if block_in_place(|| file::digest(&path)).as_deref() != Some(self.running.sha256.as_str()) {
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{} differs from what runs: someone changed it since it was last applied", path.display()),
+            )
+            .with_hint("apply it with `rollcall reload`, then repeat the edit"));
+        }
+        let text = config::edit::apply(&self.running.text, edit)?;
+        let config = config::parse(&text, &path).map_err(|e| {
+            ControlError::new(ErrorCode::Config, format!("the configuration would be wrong: {e}"))
+                .with_hint("change the request; the file was not touched")
+        })?;
+        let change = Change { text, by: Some(by), cause: cause(edit) };
+        self.change(config, change, Target::FileAndRunning).await
+    }
+
+    /// The one way from a configuration to the next.
+    async fn change(&mut self, new: Config, change: Change, target: Target) -> Result<Outcome, ControlError> {
+        let old = self.running.clone();
+        let sha256 = config::sha256(&change.text);
+        if sha256 == old.sha256 {
+            return Ok(Outcome { revision: old.revision.unwrap_or(0), changes: Vec::new() });
+        }
+        let fixed = config::diff::needs_recreate(&old.config, &new);
+        if !fixed.is_empty() {
+            return Err(ControlError::new(
+                ErrorCode::Config,
+                format!("these cannot change while the data plane is up: {}", fixed.join("; ")),
+            )
+            .with_hint("set them back, or `rollcall down` (flows are lost) and start again"));
+        }
+        host::check_interfaces(&new)?;
+        let mut changes = config::diff::describe(&old.config, &new);
+        let later = config::diff::needs_restart(&old.config, &new);
+        changes.extend(later.into_iter().map(|key| format!("{key}: takes effect when the daemon starts again")));
+        if target == Target::FileAndRunning {
+            block_in_place(|| self.journal.write(&old.sha256, &change))?;
+        }
+        let new = Arc::new(new);
+        if let Err(e) = self.switch(&old.config, &new).await {
+            if target == Target::FileAndRunning {
+                block_in_place(|| self.journal.revert(&old.text))?;
+            }
+            return Err(e);
+        }
+        self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
+        let recorded = block_in_place(|| self.journal.commit(&change, clock::now()));
+        self.recorded(recorded);
+        if !self.settle(SETTLE).await {
+            changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
+        }
+        Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
+    }
+
+    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
+    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<(), ControlError> {
+        self.input(Input::Configure(new.clone()));
+        self.settle(SETTLE).await;
+        let Err(e) = self.follow(old, new).await else { return Ok(()) };
+        self.input(Input::Configure(old.clone()));
+        self.settle(SETTLE).await;
+        if let Err(again) = self.follow(new, old).await {
+            self.picture.warn(Topic::Attach, format!("cannot return to the former interfaces: {again}"));
+        }
+        Err(e)
+    }
+
+    async fn take_down(&mut self) -> Result<(), ControlError> {
+        self.release_addresses().await;
+        let pin_dir = self.running.config.control.pin_dir.clone();
+        block_in_place(|| DataPlane::remove(&pin_dir))
+            .map_err(|e| system(format!("the data plane is not wholly down: {e}")).with_hint("repeat `rollcall down`"))
+    }
+}
+
+/// What a change is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// The file already says so.
+    Running,
+    /// The file is to say so too.
+    FileAndRunning,
+}
+
+fn cause(edit: &Edit) -> String {
+    let on = |service: &Option<_>| service.as_ref().map(|s| format!(" in {s}")).unwrap_or_default();
+    match edit {
+        Edit::AddBackend { name, services, .. } => {
+            let services: Vec<&str> = services.iter().map(|s| s.as_str()).collect();
+            format!("backend add {name} to {}", services.join(", "))
+        }
+        Edit::RemoveBackend { name, service } => format!("backend remove {name}{}", on(service)),
+        Edit::SetBackend { name, service, .. } => format!("backend set {name}{}", on(service)),
+    }
+}

@@ -1,0 +1,199 @@
+//! What is done again and again: collecting old flows, reading the maps back, giving up members without flows, looking
+//! whether the file changed.
+//!
+//! Long reads run beside the actor on a second, read-only opening of the maps, and report to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::abi::Clock;
+use tokio::sync::mpsc;
+use tokio::task::{block_in_place, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::actor::{Actor, Flow};
+use super::picture::Topic;
+use super::{clock, file, notify};
+use crate::core::api::Input;
+use crate::core::diff::diff;
+use crate::core::kernel::KernelState;
+use crate::io::bpf::DataPlane;
+
+/// Seconds between two looks at the file and at leaving members.
+const LOOK_EVERY: u64 = 5;
+/// Seconds between two comparisons of the maps with what was decided.
+const VERIFY_EVERY: u64 = 10;
+/// How long a found and repaired difference stays a warning.
+const DRIFT_SHOWN: Duration = Duration::from_secs(600);
+/// Every record and every half-open bucket is examined within so many seconds.
+const COLLECT_WITHIN: u64 = 10;
+/// Records, and half-open buckets, of each family that one run of `collect` examines.
+const PER_RUN: u64 = 8;
+
+/// What work beside the actor came to.
+pub enum Report {
+    /// The maps as they were read, and the number of writes when the reading began.
+    Verified { writes: u64, state: Result<Box<KernelState>, String> },
+    /// A collection.
+    Collected(Result<(), String>),
+    /// Counters of leaving members were read: these have no flow.
+    Drained(Vec<u32>),
+}
+
+/// The means for it.
+pub struct Upkeep {
+    reader: Arc<DataPlane>,
+    reports: mpsc::Sender<Report>,
+    seconds: u64,
+    verifying: bool,
+    drift: Option<Instant>,
+}
+
+impl Upkeep {
+    /// Reads through `reader`, reports to `reports`.
+    pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>) -> Self {
+        Self { reader, reports, seconds: 0, verifying: false, drift: None }
+    }
+
+    /// Reads beside the actor.
+    fn beside(&self, read: impl FnOnce(&DataPlane) -> Option<Report> + Send + 'static) {
+        let (reader, reports) = (self.reader.clone(), self.reports.clone());
+        spawn_blocking(move || {
+            if let Some(report) = read(&reader) {
+                // Refused only when the daemon is stopping.
+                let _ = reports.blocking_send(report);
+            }
+        });
+    }
+}
+
+impl Actor {
+    /// Called each second.
+    pub(super) fn every_second(&mut self) -> Flow {
+        self.upkeep.seconds += 1;
+        notify::send(notify::WATCHDOG);
+        self.look_if_blind();
+        if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
+            let digest = block_in_place(|| file::digest(self.journal.path()));
+            self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
+            self.look_for_drained();
+        }
+        if self.upkeep.seconds.is_multiple_of(VERIFY_EVERY) {
+            self.verify();
+        }
+        if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {
+            self.upkeep.drift = None;
+            self.picture.clear(Topic::Drift);
+        }
+        self.input(Input::Tick)
+    }
+
+    /// Takes what work beside the actor came to.
+    pub(super) async fn report(&mut self, report: Report) -> Flow {
+        match report {
+            Report::Verified { writes, state } => {
+                self.upkeep.verifying = false;
+                self.verified(writes, state).await
+            }
+            Report::Collected(Ok(())) => self.picture.clear(Topic::Collect),
+            Report::Collected(Err(why)) => {
+                self.picture.warn(Topic::Collect, format!("old flows are not collected: {why}"));
+            }
+            Report::Drained(members) => {
+                self.input(Input::Drained(members));
+            }
+        }
+        Flow::Run
+    }
+
+    fn look_for_drained(&self) {
+        let leaving: Vec<u32> = self.core.leaving().keys().copied().collect();
+        if leaving.is_empty() {
+            return;
+        }
+        self.upkeep.beside(move |plane| {
+            let counters = plane.counters().ok()?;
+            let idle = |id: &u32| counters.members.get(id).is_none_or(|m| m.active() == 0);
+            Some(Report::Drained(leaving.into_iter().filter(idle).collect()))
+        });
+    }
+
+    fn verify(&mut self) {
+        if self.upkeep.verifying {
+            return;
+        }
+        self.upkeep.verifying = true;
+        let writes = self.writes;
+        self.upkeep.beside(move |plane| {
+            Some(Report::Verified { writes, state: plane.read_state().map(Box::new).map_err(|e| e.to_string()) })
+        });
+    }
+
+    /// Compares what the kernel holds with what was decided, and repairs.
+    async fn verified(&mut self, writes: u64, state: Result<Box<KernelState>, String>) {
+        let state = match state {
+            Ok(state) => state,
+            Err(why) => {
+                self.picture.warn(Topic::Drift, format!("the maps cannot be read back: {why}"));
+                self.upkeep.drift = Some(Instant::now());
+                return;
+            }
+        };
+        let meanwhile = writes != self.writes || !self.core.roll_call(clock::now()).settled;
+        if !meanwhile {
+            let differences = diff(&state, self.core.desired()).len();
+            if differences > 0 {
+                self.upkeep.drift = Some(Instant::now());
+                self.picture.warn(
+                    Topic::Drift,
+                    format!("something else changed the maps: {differences} operations were needed to repair them"),
+                );
+                self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
+            }
+        }
+        self.verify_program().await;
+    }
+
+    async fn verify_program(&mut self) {
+        let found = match block_in_place(|| self.plane.attached()) {
+            Ok(found) => found,
+            Err(e) => return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}")),
+        };
+        let missing = |expected: &crate::io::bpf::types::Attached| !found.iter().any(|f| f.ifindex == expected.ifindex);
+        if let Some(lost) = self.picture.attached.iter().find(|a| missing(a)) {
+            let text = format!("something took the program off {}; it is put back", lost.interface);
+            self.picture.warn(Topic::Attach, text);
+            self.place_again().await;
+        }
+    }
+}
+
+/// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds.
+pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let buckets = u64::from(plane.meta().half_open_buckets);
+    let mut rounds = rounds(buckets, None);
+    loop {
+        second.tick().await;
+        let plane = plane.clone();
+        let result = match spawn_blocking(move || plane.collect(rounds)).await {
+            Ok(Ok(clock)) => {
+                rounds = self::rounds(buckets, Some(&clock));
+                Ok(())
+            }
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        if reports.send(Report::Collected(result)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs of `collect` for one second.
+fn rounds(buckets: u64, clock: Option<&Clock>) -> u32 {
+    let records = clock.map_or(0, |c| c.kept.iter().copied().max().unwrap_or(0));
+    let most = buckets.max(records);
+    u32::try_from(most.div_ceil(PER_RUN * COLLECT_WITHIN)).unwrap_or(u32::MAX)
+}

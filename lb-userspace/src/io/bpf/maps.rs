@@ -1,0 +1,110 @@
+//! The pinned maps, opened with their types. Opening checks that each is what the object declares.
+
+use std::path::Path;
+
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
+use lb_common::abi::{
+    Addr6, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, Member, MemberStats, Meta, ServiceInfo, ServiceKey, ServiceStats,
+    Settings, Traffic, maps,
+};
+
+use super::error::{BpfError, errno};
+use super::object::Shape;
+use super::pin::Pins;
+
+/// The maps that user space reads or writes.
+pub(super) struct Maps {
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) clock: Array<MapData, Clock>,
+    pub(super) addresses: Array<MapData, u64>,
+    pub(super) locals: HashMap<MapData, Addr6, u32>,
+    pub(super) services: HashMap<MapData, ServiceKey, ServiceInfo>,
+    pub(super) descriptors: Array<MapData, u64>,
+    pub(super) slots: Array<MapData, u32>,
+    pub(super) members: Array<MapData, Member>,
+    pub(super) cursors: Array<MapData, u64>,
+    pub(super) flows4: HashMap<MapData, FlowKey4, FlowV4>,
+    pub(super) flows6: HashMap<MapData, FlowKey6, FlowV6>,
+    pub(super) traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) member_stats: PerCpuArray<MapData, MemberStats>,
+    pub(super) service_stats: PerCpuArray<MapData, ServiceStats>,
+    pub(super) verdicts: PerCpuArray<MapData, u64>,
+}
+
+impl Maps {
+    /// Opens them by path.
+    pub(super) fn open(pins: &Pins) -> Result<Self, BpfError> {
+        Ok(Self {
+            settings: array(pins, maps::SETTINGS)?,
+            clock: array(pins, maps::CLOCK)?,
+            addresses: array(pins, maps::ADDRESSES)?,
+            locals: hash(pins, maps::LOCALS)?,
+            services: hash(pins, maps::SERVICES)?,
+            descriptors: array(pins, maps::DESCRIPTORS)?,
+            slots: array(pins, maps::SLOTS)?,
+            members: array(pins, maps::MEMBERS)?,
+            cursors: array(pins, maps::CURSORS)?,
+            flows4: hash(pins, maps::FLOWS4)?,
+            flows6: hash(pins, maps::FLOWS6)?,
+            traffic: per_cpu(pins, maps::TRAFFIC)?,
+            member_stats: per_cpu(pins, maps::MEMBER_STATS)?,
+            service_stats: per_cpu(pins, maps::SERVICE_STATS)?,
+            verdicts: per_cpu(pins, maps::VERDICTS)?,
+        })
+    }
+}
+
+/// `META`, which is opened before the others can be judged.
+pub(super) fn meta(pins: &Pins) -> Result<Array<MapData, Meta>, BpfError> {
+    array(pins, maps::META)
+}
+
+/// Compares each pinned map with its declared shape. Opening by path alone would accept any map.
+pub(super) fn verify(pins: &Pins, shapes: &[Shape]) -> Result<(), BpfError> {
+    for shape in shapes {
+        let path = pins.object(shape.name);
+        let info = MapInfo::from_pin(&path).map_err(|e| missing(&path, &e))?;
+        let kind = info.map_type().map_or(u32::MAX, |t| t as u32);
+        for (what, pinned, expected) in [
+            ("type", kind, shape.kind),
+            ("key size", info.key_size(), shape.key_size),
+            ("value size", info.value_size(), shape.value_size),
+            ("entries", info.max_entries(), shape.max_entries),
+            ("flags", info.map_flags(), shape.flags),
+        ] {
+            if pinned != expected {
+                return Err(BpfError::MapMismatch { map: shape.name, what, pinned, expected });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn array<V: Pod>(pins: &Pins, name: &'static str) -> Result<Array<MapData, V>, BpfError> {
+    typed(pins, name, Map::Array)
+}
+
+fn hash<K: Pod, V: Pod>(pins: &Pins, name: &'static str) -> Result<HashMap<MapData, K, V>, BpfError> {
+    typed(pins, name, Map::HashMap)
+}
+
+fn per_cpu<V: Pod>(pins: &Pins, name: &'static str) -> Result<PerCpuArray<MapData, V>, BpfError> {
+    typed(pins, name, Map::PerCpuArray)
+}
+
+fn typed<T>(pins: &Pins, name: &'static str, kind: fn(MapData) -> Map) -> Result<T, BpfError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let path = pins.object(name);
+    let data = MapData::from_pin(&path).map_err(|e| missing(&path, &e))?;
+    T::try_from(kind(data)).map_err(|e| BpfError::kernel(format!("pinned map {name} is not what it should be"), &e))
+}
+
+fn missing(path: &Path, error: &MapError) -> BpfError {
+    match errno(error) {
+        Some(libc::ENOENT) => BpfError::Incomplete { path: path.to_owned() },
+        _ => BpfError::at("open pinned map", path, error),
+    }
+}

@@ -1,0 +1,118 @@
+//! Carrying out map operations, one at a time and in the order given: the order makes them safe, and is the core's.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use aya::Pod;
+use aya::maps::{HashMap, MapData, MapError};
+use lb_common::abi::Member;
+use lb_common::hash::bitmap_bit6;
+
+use super::error::{BpfError, errno};
+use super::grace::Grace;
+use super::{DataPlane, addr, batch};
+use crate::core::kernel::MapOp;
+
+impl DataPlane {
+    /// Carries out one operation. Removing what is not there is done already.
+    pub fn apply(&mut self, op: &MapOp) -> Result<(), BpfError> {
+        match op {
+            MapOp::Settings(settings) => {
+                self.maps.settings.set(0, **settings, 0).map_err(|e| BpfError::kernel("cannot write SETTINGS", &e))
+            }
+            MapOp::Member(id, member) => self.set_member(*id, member),
+            MapOp::ClearMember(id) => self.set_member(*id, &Member::default()),
+            MapOp::Slots { offset, slots } => self.write_slots(*offset, slots),
+            MapOp::Descriptor(id, descriptor) => self
+                .maps
+                .descriptors
+                .set(*id, descriptor.0, 0)
+                .map_err(|e| BpfError::kernel(format!("cannot write DESCRIPTORS[{id}]"), &e)),
+            MapOp::ResetCursor(id) => self
+                .maps
+                .cursors
+                .set(*id, 0, 0)
+                .map_err(|e| BpfError::kernel(format!("cannot write CURSORS[{id}]"), &e)),
+            MapOp::Service(key, info) => self
+                .maps
+                .services
+                .insert(key, info, 0)
+                .map_err(|e| BpfError::kernel(format!("cannot write service {} to SERVICES", info.id), &e)),
+            MapOp::RemoveService(key) => delete(&mut self.maps.services, key)
+                .map_err(|e| BpfError::kernel("cannot delete a service from SERVICES", &e)),
+            MapOp::Local(address, kinds) => self.set_local(*address, *kinds),
+            MapOp::RemoveLocal(address) => self.remove_local(*address),
+            MapOp::Grace => self.wait_grace(),
+        }
+    }
+
+    fn set_member(&mut self, id: u32, member: &Member) -> Result<(), BpfError> {
+        self.maps.members.set(id, member, 0).map_err(|e| BpfError::kernel(format!("cannot write MEMBERS[{id}]"), &e))
+    }
+
+    fn write_slots(&mut self, offset: u32, slots: &[u32]) -> Result<(), BpfError> {
+        let end = u64::from(offset) + slots.len() as u64;
+        if end > u64::from(self.meta.arena_slots) {
+            return Err(BpfError::BadSize {
+                key: "conntrack.arena_slots",
+                value: self.meta.arena_slots,
+                why: "a table does not fit the arena; make it larger",
+            });
+        }
+        batch::write_array(&mut self.maps.slots, offset, slots)
+    }
+
+    /// The exact address first, then the bit that leads packets to it.
+    fn set_local(&mut self, address: IpAddr, kinds: u32) -> Result<(), BpfError> {
+        let key = addr::to_abi(address);
+        self.maps
+            .locals
+            .insert(key, kinds, 0)
+            .map_err(|e| BpfError::kernel(format!("cannot write {address} to LOCALS"), &e))?;
+        let (word, bit) = bitmap_bit6(&key);
+        self.change_word(word, |old| old | 1 << bit)
+    }
+
+    /// The exact address first; then its word of the bitmap is made anew from what remains, for several addresses may
+    /// share a bit.
+    fn remove_local(&mut self, address: IpAddr) -> Result<(), BpfError> {
+        let key = addr::to_abi(address);
+        delete(&mut self.maps.locals, &key)
+            .map_err(|e| BpfError::kernel(format!("cannot delete {address} from LOCALS"), &e))?;
+        let (word, _) = bitmap_bit6(&key);
+        let mut needed = 0;
+        batch::for_each(&self.maps.locals, |other, _| {
+            let (w, bit) = bitmap_bit6(&other);
+            if w == word {
+                needed |= 1u64 << bit;
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.change_word(word, |_| needed)
+    }
+
+    fn change_word(&mut self, word: u32, change: impl FnOnce(u64) -> u64) -> Result<(), BpfError> {
+        let addresses = &mut self.maps.addresses;
+        let old = addresses.get(&word, 0).map_err(|e| BpfError::kernel("cannot read ADDRESSES", &e))?;
+        let new = change(old);
+        if new == old {
+            return Ok(());
+        }
+        addresses.set(word, new, 0).map_err(|e| BpfError::kernel("cannot write ADDRESSES", &e))
+    }
+
+    fn wait_grace(&mut self) -> Result<(), BpfError> {
+        let grace = match self.grace.take() {
+            Some(grace) => grace,
+            None => Grace::new()?,
+        };
+        self.grace.insert(grace).wait()
+    }
+}
+
+fn delete<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Result<(), MapError> {
+    match map.remove(key) {
+        Err(e) if matches!(e, MapError::KeyNotFound) || errno(&e) == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
