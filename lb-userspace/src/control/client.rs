@@ -54,6 +54,11 @@ impl Client {
         self.document(Method::POST, path, body.into()).await
     }
 
+    /// Whether anybody accepts connections on the socket.
+    pub async fn is_answered(&self) -> bool {
+        UnixStream::connect(&self.socket).await.is_ok()
+    }
+
     async fn document<T: Document>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ControlError> {
         let (ok, body) = tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await.map_err(|_| {
             ControlError::new(

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod daemon;
 mod error;
+mod flow_params;
 mod listen;
 pub mod metrics;
 pub mod peer;
@@ -16,6 +17,7 @@ mod server_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use flow_params::FlowParams;
 pub use listen::{Listeners, bind};
 pub use server::serve;
 

@@ -9,17 +9,15 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
-use lb_common::conntrack::Phase;
-use serde::{Deserialize, Serialize};
 
-use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, View};
+use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode};
+use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
     Applied, Backends, ConfigFile, Document, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
 };
 use super::server::Connection;
-use super::{DEFAULT_FLOWS, MAX_FLOWS, MAX_REQUEST_BYTES, metrics};
-use crate::config::model::{BackendName, ServiceName};
+use super::{MAX_REQUEST_BYTES, metrics};
 
 type Answer<T> = Result<Json<Envelope<T>>, ControlError>;
 
@@ -94,67 +92,6 @@ async fn stats<D: Daemon>(State(daemon): State<D>) -> Answer<Stats> {
 
 async fn config<D: Daemon>(State(daemon): State<D>) -> Answer<ConfigFile> {
     answer(ConfigFile::new(&*daemon.view().await?))
-}
-
-/// `/v1/flows?…`, and what the CLI sends there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlowParams {
-    /// Only of this service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// Only to this backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// Only from this address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<std::net::IpAddr>,
-    /// Only in this phase.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// At most so many; default [`DEFAULT_FLOWS`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-impl FlowParams {
-    /// Checks names, phase and limit, so that a typing error is an error and not an empty list.
-    fn check(self, view: &View) -> Result<FlowQuery, ControlError> {
-        let missing = |kind: &str, name: &str, known: Vec<&str>| {
-            ControlError::new(ErrorCode::NotFound, format!("there is no {kind} {name:?}"))
-                .with_hint(format!("known: {}", known.join(", ")))
-        };
-        let service = match self.service {
-            None => None,
-            Some(name) => {
-                Some(ServiceName::new(&name).filter(|n| view.config.services.iter().any(|s| s.name == *n)).ok_or_else(
-                    || missing("service", &name, view.config.services.iter().map(|s| s.name.as_str()).collect()),
-                )?)
-            }
-        };
-        let backend = match self.backend {
-            None => None,
-            Some(name) => {
-                Some(BackendName::new(&name).filter(|n| view.config.backends.contains_key(n)).ok_or_else(|| {
-                    missing("backend", &name, view.config.backends.keys().map(BackendName::as_str).collect())
-                })?)
-            }
-        };
-        if let Some(phase) = &self.phase {
-            let mut known = (1..).map_while(Phase::from_number).map(Phase::name);
-            if !known.any(|name| name == phase) {
-                let known: Vec<_> = (1..).map_while(Phase::from_number).map(Phase::name).collect();
-                return Err(ControlError::new(ErrorCode::Usage, format!("there is no phase {phase:?}"))
-                    .with_hint(format!("known: {}", known.join(", "))));
-            }
-        }
-        let limit = self.limit.unwrap_or(DEFAULT_FLOWS);
-        if !(1..=MAX_FLOWS).contains(&limit) {
-            return Err(ControlError::new(ErrorCode::Usage, format!("limit is {limit}"))
-                .with_hint(format!("ask for 1 to {MAX_FLOWS}")));
-        }
-        Ok(FlowQuery { service, backend, client: self.client, phase: self.phase, limit })
-    }
 }
 
 async fn flows<D: Daemon>(State(daemon): State<D>, params: Result<Query<FlowParams>, QueryRejection>) -> Answer<Flows> {

@@ -16,7 +16,7 @@ use super::client::Client;
 use super::daemon::{ControlError, Edit, ErrorCode};
 use super::schema::{Applied, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
 use super::testing::FakeDaemon;
-use super::{MAX_REQUEST_BYTES, bind};
+use super::{FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::BackendName;
 
 struct Running {
@@ -171,12 +171,20 @@ async fn flow_query_is_checked_before_the_daemon_walks_its_maps() {
         assert_eq!((got, failure(&body).code), (status, code), "{query}");
     }
     assert!(running.daemon.0.lock().unwrap().queries.is_empty());
-    let path = "/v1/flows?service=www&backend=web-01&client=198.51.100.7&phase=closing&limit=5";
-    running.client().get::<Flows>(path).await.unwrap();
+    let params = FlowParams {
+        service: Some("www".into()),
+        backend: Some("web-01".into()),
+        client: Some("2001:db8::7".parse().unwrap()),
+        phase: Some("closing".into()),
+        limit: Some(5),
+    };
+    running.client().get::<Flows>(&params.path()).await.unwrap();
     let asked = running.daemon.0.lock().unwrap();
     let query = &asked.queries[0];
+    assert_eq!(query.service.as_ref().unwrap().as_str(), "www");
+    assert_eq!(query.backend.as_ref().unwrap().as_str(), "web-01");
     assert_eq!((query.limit, query.phase.as_deref()), (5, Some("closing")));
-    assert_eq!(query.client, Some("198.51.100.7".parse().unwrap()));
+    assert_eq!(query.client, Some("2001:db8::7".parse().unwrap()));
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub struct ConfigCheck {
     pub services: Option<usize>,
     /// Backends in the file, if it is valid.
     pub backends: Option<usize>,
+    /// What is allowed but probably not meant, if it is valid.
+    pub warnings: Vec<String>,
 }
 
 /// One error of a configuration file.

@@ -77,6 +77,7 @@ fn config_documents_fit_their_schemas_and_return_equal() {
         }],
         services: None,
         backends: None,
+        warnings: vec![],
     });
 }
 

@@ -1,0 +1,200 @@
+//! `rollcall backend list|show|add|remove|set`.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use super::output::{Paint, Tone};
+use super::table::{Cell, Table};
+use super::{Context, Outcome, reload, status};
+use crate::config::model::{BackendName, ServiceName};
+use crate::control::daemon::{ControlError, Edit, ErrorCode};
+use crate::control::schema::{Applied, Backends};
+
+const ADD_HELP: &str = "\
+Examples:
+  rollcall backend add web-04 --address 10.0.0.4 --service www
+  rollcall backend add web-04 --address 10.0.0.4 --address 2001:db8::4 --service www --service www6 --port 8080 --weight 2
+  rollcall backend add web-04 --service api              web-04 exists; it joins one more service
+
+A new backend takes flows after its first successful probe.";
+
+/// What to do with backends.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// All backends, one line each.
+    List,
+    /// One backend in all its services.
+    Show {
+        /// The backend.
+        #[arg(value_parser = name::<BackendName>)]
+        name: BackendName,
+    },
+    /// Add a server and make it a member of services; in the file, too.
+    #[command(after_help = ADD_HELP)]
+    Add {
+        /// Its name.
+        #[arg(value_parser = name::<BackendName>)]
+        name: BackendName,
+        /// Its address; once for each family. Not needed if the server exists.
+        #[arg(long = "address", value_name = "IP")]
+        addresses: Vec<IpAddr>,
+        /// A service to join; may be given more than once.
+        #[arg(long = "service", value_name = "NAME", required = true, value_parser = name::<ServiceName>)]
+        services: Vec<ServiceName>,
+        /// Its port in those services. Default: the service's own.
+        #[arg(long)]
+        port: Option<NonZeroU16>,
+        /// Its weight in those services. Default: 1.
+        #[arg(long, value_parser = weight)]
+        weight: Option<NonZeroU16>,
+        /// Who is called when it is out.
+        #[arg(long)]
+        owner: Option<String>,
+    },
+    /// Remove a server from one service, or from all and the list; from the file, too. Its flows go on until they end.
+    Remove {
+        /// The backend.
+        #[arg(value_parser = name::<BackendName>)]
+        name: BackendName,
+        /// From this service only.
+        #[arg(long, value_name = "NAME", value_parser = name::<ServiceName>)]
+        service: Option<ServiceName>,
+    },
+    /// Change weight, port or owner; in the file, too.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// The backend.
+        #[arg(value_parser = name::<BackendName>)]
+        name: BackendName,
+        /// In this service only. Default: in all.
+        #[arg(long, value_name = "NAME", value_parser = name::<ServiceName>)]
+        service: Option<ServiceName>,
+        /// The new weight.
+        #[arg(long, group = "change", value_parser = weight)]
+        weight: Option<NonZeroU16>,
+        /// The new port.
+        #[arg(long, group = "change")]
+        port: Option<NonZeroU16>,
+        /// The new owner.
+        #[arg(long, group = "change")]
+        owner: Option<String>,
+    },
+}
+
+/// Parses a name by the configuration's rule.
+pub(super) fn name<T: TryFrom<String, Error = String>>(text: &str) -> Result<T, String> {
+    T::try_from(text.to_owned())
+        .map_err(|e| format!("{e}: 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"))
+}
+
+fn weight(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| {
+        "a weight is a whole number from 1 to 65535; to take a server out, `rollcall backend remove` it".to_owned()
+    })
+}
+
+pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
+    let edit = match verb {
+        Verb::List => return context.output.show(context.client.get("/v1/backends").await?, list),
+        Verb::Show { name } => return show(context, &name).await,
+        Verb::Add { name, addresses, services, port, weight, owner } => {
+            Edit::AddBackend { name, addresses, owner, services, port, weight }
+        }
+        Verb::Remove { name, service } => Edit::RemoveBackend { name, service },
+        Verb::Set { name, service, weight, port, owner } => Edit::SetBackend { name, service, weight, port, owner },
+    };
+    let applied: Applied = context.client.post_json("/v1/edit", &edit).await?;
+    context.output.show(applied, reload::render)
+}
+
+async fn show(context: &Context, name: &BackendName) -> Outcome {
+    let mut all: Backends = context.client.get("/v1/backends").await?;
+    let known: Vec<_> = all.backends.iter().map(|b| b.name.to_string()).collect();
+    all.backends.retain(|b| b.name == *name);
+    if all.backends.is_empty() {
+        return Err(ControlError::new(ErrorCode::NotFound, format!("there is no backend \"{name}\""))
+            .with_hint(format!("known: {}", known.join(", "))));
+    }
+    context.output.show(all, details)
+}
+
+fn addresses(of: &[IpAddr]) -> String {
+    of.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn list(backends: &Backends, paint: Paint) -> String {
+    if backends.backends.is_empty() {
+        return "no backends are configured\n".into();
+    }
+    let mut table = Table::new(["BACKEND", "ADDRESSES", "ROTATION", "SERVICES", "OWNER"]);
+    for b in &backends.backends {
+        let members = || b.services.iter().flat_map(|s| s.backends.iter().map(move |m| (s, m)));
+        let (all, out) = (members().count(), members().filter(|(_, m)| !m.in_rotation).count());
+        let (tone, rotation) = match (all, out) {
+            (0, _) => (Tone::Dim, "in no service"),
+            (_, 0) => (Tone::Good, "in"),
+            (all, out) if all == out => (Tone::Bad, "OUT"),
+            _ => (Tone::Warn, "in part"),
+        };
+        let services: Vec<_> =
+            members().map(|(s, m)| format!("{}{}", s.name, if m.in_rotation { "" } else { " (out)" })).collect();
+        table.row([
+            b.name.as_str().into(),
+            addresses(&b.addresses).into(),
+            Cell::new(tone, rotation),
+            services.join(", ").into(),
+            b.owner.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table.render(0, paint)
+}
+
+fn details(backends: &Backends, paint: Paint) -> String {
+    let mut out = String::new();
+    for b in &backends.backends {
+        let owner = b.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
+        out += &format!("{}  {}{owner}\n", paint.text(Tone::Bold, b.name.as_str()), addresses(&b.addresses));
+        if b.services.is_empty() {
+            out += "in no service\n";
+        }
+        for s in &b.services {
+            out.push('\n');
+            out += &status::service(s, backends.time, paint);
+            let hop = s.backends.first().and_then(|m| m.next_hop.as_ref());
+            let hop = hop.map_or_else(
+                || paint.text(Tone::Warn, "unresolved"),
+                |h| format!("{} by interface {}", h.mac, h.ifindex),
+            );
+            out += &format!("  next hop: {hop}\n");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing;
+
+    #[test]
+    fn list_of_backends_shows_each_once_with_all_its_services() {
+        let backends = Backends::new(&testing::view(), &testing::counters());
+        let expected = "\
+BACKEND   ADDRESSES  ROTATION       SERVICES   OWNER
+spare-01  10.0.0.9   in no service
+web-01    10.0.0.1   in             www, dns
+web-02    10.0.0.2   OUT            www (out)
+web-03    10.0.0.3   in             www        shop team
+";
+        assert_eq!(list(&backends, Paint(false)), expected);
+    }
+
+    #[test]
+    fn details_of_a_backend_name_its_next_hop_or_that_there_is_none() {
+        let mut backends = Backends::new(&testing::view(), &testing::counters());
+        backends.backends.retain(|b| b.name.as_str().starts_with("web-0"));
+        let text = details(&backends, Paint(false));
+        assert!(text.contains("next hop: 02:00:00:00:00:01 by interface 2"), "{text}");
+        assert!(text.contains("next hop: unresolved"), "{text}");
+    }
+}

@@ -1,0 +1,106 @@
+//! What doctor looks at, gathered once: the host, the configuration, its interfaces, and the daemon's picture if there
+//! is one. Judges nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::cli::Context;
+use crate::config::{self, Loaded};
+use crate::control::daemon::{ControlError, ErrorCode};
+use crate::control::schema::Status;
+use crate::io::net::inspect::{self, Interface};
+
+/// All facts.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) host: Host,
+    pub(super) config: Result<Loaded, String>,
+    pub(super) interfaces: BTreeMap<String, Result<Interface, String>>,
+    /// Addresses on the host, with their interfaces.
+    pub(super) addresses: BTreeSet<(IpAddr, String)>,
+    pub(super) ports: inspect::Host,
+    /// The daemon's picture; `None` if there is no daemon.
+    pub(super) status: Option<Status>,
+    /// Why there is none, if it is another cause than that it is not running.
+    pub(super) status_error: Option<ControlError>,
+}
+
+/// The kernel and this process.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    /// `uname -r`.
+    pub(super) release: String,
+    /// `CapEff` of this process.
+    pub(super) capabilities: u64,
+    /// `net.core.bpf_jit_enable`; `None` if the file is not there, as where the JIT cannot be switched off.
+    pub(super) jit: Option<u32>,
+    /// Where maps and links will be pinned.
+    pub(super) pin_dir: PathBuf,
+    /// Whether a bpffs is there, or at the nearest directory above.
+    pub(super) bpffs: bool,
+    /// Whether the kernel has the BPF system call, by the file that it makes.
+    pub(super) bpf: bool,
+}
+
+impl Facts {
+    pub(super) async fn gather(context: &Context) -> Self {
+        let config = config::load(&context.config).map_err(|e| e.to_string());
+        let (status, status_error) = match context.client.get::<Status>("/v1/status").await {
+            Ok(status) => (Some(status), None),
+            Err(e) if e.code == ErrorCode::Unavailable => (None, None),
+            Err(e) => (None, Some(e)),
+        };
+        let mut interfaces = BTreeMap::new();
+        for name in config.iter().flat_map(|c| &c.config.edge.interfaces) {
+            interfaces.insert(name.clone(), inspect::interface(name).await.map_err(|e| e.to_string()));
+        }
+        let pin_dir =
+            config.as_ref().map_or_else(|_| "/sys/fs/bpf/rollcall".into(), |c| c.config.control.pin_dir.clone());
+        Self {
+            host: Host::gather(pin_dir),
+            config,
+            interfaces,
+            addresses: host_addresses(),
+            ports: inspect::host(),
+            status,
+            status_error,
+        }
+    }
+}
+
+impl Host {
+    fn gather(pin_dir: PathBuf) -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map(str::trim);
+        let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok();
+        Self {
+            release: nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default(),
+            capabilities: effective.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default(),
+            jit: jit.and_then(|text| text.trim().parse().ok()),
+            bpffs: is_bpffs(&pin_dir),
+            bpf: Path::new("/proc/sys/kernel/unprivileged_bpf_disabled").exists(),
+            pin_dir,
+        }
+    }
+}
+
+/// Whether the directory, or the nearest above that exists, is on a bpffs.
+fn is_bpffs(directory: &Path) -> bool {
+    let existing = directory.ancestors().find(|d| d.exists());
+    existing.is_some_and(|d| statfs(d).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC))
+}
+
+fn host_addresses() -> BTreeSet<(IpAddr, String)> {
+    let all = getifaddrs().into_iter().flatten();
+    all.filter_map(|entry| {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        let ip = v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
+        Some((ip, entry.interface_name))
+    })
+    .collect()
+}

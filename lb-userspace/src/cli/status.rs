@@ -1,0 +1,250 @@
+//! `rollcall status`: the verdict, what people should know, then every member of every service.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::output::{Paint, Tone};
+use super::table::{Cell, Table};
+use super::{Context, Outcome, words};
+use crate::control::schema::{BackendStatus, ReasonStatus, ServiceStatus, Status};
+use crate::core::api::Health;
+use crate::core::reason::ReasonKind;
+
+pub(super) async fn run(context: &Context) -> Outcome {
+    let status: Status = context.client.get("/v1/status").await?;
+    context.output.show(status, render)
+}
+
+fn render(status: &Status, paint: Paint) -> String {
+    let (tone, line) = verdict(status);
+    let mut out = paint.text(tone, &line) + "\n";
+    for warning in warnings(status) {
+        out += &format!("{} {warning}\n", paint.text(Tone::Warn, "warning:"));
+    }
+    for s in &status.services {
+        out.push('\n');
+        out += &service(s, status.time, paint);
+    }
+    if !status.unused_backends.is_empty() {
+        let names: Vec<_> = status.unused_backends.iter().map(|b| b.as_str()).collect();
+        out += &format!("\nin no service: {}\n", names.join(", "));
+    }
+    out.push('\n');
+    out += &paint.text(Tone::Dim, &footer(status));
+    out.push('\n');
+    out
+}
+
+/// One line about all backends. A backend is in rotation if it is in every service that it is a member of.
+fn verdict(status: &Status) -> (Tone, String) {
+    let mut backends: BTreeMap<&str, Vec<(&ServiceStatus, &BackendStatus)>> = BTreeMap::new();
+    for s in &status.services {
+        for b in &s.backends {
+            backends.entry(b.backend.as_str()).or_default().push((s, b));
+        }
+    }
+    let total = backends.len();
+    let outs: Vec<String> =
+        backends.iter().filter_map(|(name, places)| out_in_words(name, places, status.time)).collect();
+    let is_unverified = |b: &BackendStatus| b.reasons.iter().any(|r| r.kind == ReasonKind::Unverified);
+    let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
+    let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
+    match (total, outs.len()) {
+        (0, _) => (Tone::Warn, "no backends are configured".to_owned()),
+        (1, 0) => {
+            (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("the only backend is in rotation{doubt}"))
+        }
+        (n, 0) => {
+            (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("all {n} backends in rotation{doubt}"))
+        }
+        (n, out) => (Tone::Bad, format!("{} of {n} in rotation{doubt}: {}", n - out, outs.join("; "))),
+    }
+}
+
+/// `web-02 out for 4 m: probe failed: connection refused (owner web team)`; the services are named where it is still in
+/// rotation elsewhere.
+fn out_in_words(name: &str, places: &[(&ServiceStatus, &BackendStatus)], now: Timestamp) -> Option<String> {
+    let out: Vec<_> = places.iter().filter(|(_, b)| !b.in_rotation).collect();
+    let (_, first) = out.iter().min_by_key(|(_, b)| b.since)?;
+    let of = if out.len() < places.len() {
+        format!(" of {}", out.iter().map(|(s, _)| s.name.as_str()).collect::<Vec<_>>().join(", "))
+    } else {
+        String::new()
+    };
+    let why = match first.reasons.first() {
+        Some(r) => format!("{}: {}", words::reason(r.kind), r.cause),
+        None => "NO REASON KNOWN".to_owned(),
+    };
+    let owner = (first.reasons.first().and_then(|r| r.owner.as_deref())).or(first.owner.as_deref());
+    let owner = owner.map(|o| format!(" (owner {o})")).unwrap_or_default();
+    Some(format!("{name} out{of} for {}: {why}{owner}", words::since(first.since, now)))
+}
+
+fn warnings(status: &Status) -> Vec<String> {
+    let mut all = status.warnings.clone();
+    for s in status.services.iter().filter(|s| s.in_rotation == 0) {
+        all.push(format!("{}: no backend in rotation; new connections are dropped", s.name));
+    }
+    if status.edge_suspected {
+        all.push("most backends failed at once: this host is suspected, and the tables are held as they were".into());
+    }
+    if !status.settled {
+        all.push("the kernel does not hold all that was decided yet".into());
+    }
+    if status.daemon.file_differs {
+        all.push(format!("{} differs from what runs; `rollcall reload` applies it", status.daemon.config_path));
+    }
+    all
+}
+
+/// A service's heading and table.
+pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> String {
+    let mut table = Table::new([
+        "BACKEND",
+        "ADDRESS",
+        "ROTATION",
+        "HEALTH",
+        "WEIGHT",
+        ">SHARE",
+        ">ACTIVE",
+        ">OPENED",
+        "LAST PROBE",
+        "REASON",
+    ]);
+    for b in &service.backends {
+        table.row(row(b, now));
+    }
+    let heading = format!("{}  {}", service.name, listener(service));
+    let owner = service.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
+    format!("{}{owner}\n{}", paint.text(Tone::Bold, &heading), table.render(2, paint))
+}
+
+/// `192.0.2.10:80/tcp maglev`.
+pub(super) fn listener(service: &ServiceStatus) -> String {
+    let protocol = match service.listen.protocol {
+        crate::config::model::Protocol::Tcp => "tcp",
+        crate::config::model::Protocol::Udp => "udp",
+    };
+    let algorithm = match service.algorithm {
+        crate::config::model::Algorithm::Maglev => "maglev",
+        crate::config::model::Algorithm::RoundRobin => "round-robin",
+    };
+    let address = std::net::SocketAddr::new(service.listen.address, service.listen.port);
+    format!("{address}/{protocol} {algorithm}")
+}
+
+fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
+    let since = words::since(b.since, now);
+    let rotation =
+        if b.in_rotation { (Tone::Good, format!("in {since}")) } else { (Tone::Bad, format!("OUT {since}")) };
+    let health = match b.health {
+        Health::Up => (Tone::Good, "up"),
+        Health::Down => (Tone::Bad, "down"),
+        Health::Unknown => (Tone::Warn, "unknown"),
+    };
+    let configured = f64::from(b.weight_configured);
+    let weight = if b.weight_effective == configured {
+        words::weight(configured)
+    } else {
+        format!("{}→{}", words::weight(configured), words::weight(b.weight_effective))
+    };
+    let probe = match &b.last_probe {
+        None => "none".to_owned(),
+        Some(p) => format!("{} ago, {:.1} ms", words::since(p.time, now), p.duration_ms),
+    };
+    let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now)).collect();
+    vec![
+        b.backend.as_str().into(),
+        std::net::SocketAddr::new(b.address, b.port).into(),
+        Cell::new(rotation.0, rotation.1),
+        Cell::new(health.0, health.1),
+        weight.into(),
+        format!("{:.1} %", b.share * 100.0).into(),
+        b.flows_active.into(),
+        b.flows_opened.into(),
+        Cell::new(Tone::Dim, probe),
+        Cell::new(if b.in_rotation { Tone::Warn } else { Tone::Bad }, reasons.join("; ")),
+    ]
+}
+
+/// `probe failed 4 m: connection refused (owner web team)`, and whether it stands longer than it should.
+fn reason(r: &ReasonStatus, now: Timestamp) -> String {
+    let owner = r.owner.as_ref().map(|o| format!(" (owner {o})")).unwrap_or_default();
+    let overdue =
+        if r.review_at < now { format!(", overdue {}", words::since(r.review_at, now)) } else { String::new() };
+    format!("{} {}: {}{owner}{overdue}", words::reason(r.kind), words::since(r.since, now), r.cause)
+}
+
+fn footer(status: &Status) -> String {
+    let attached: Vec<_> = status.attached.iter().map(|a| format!("{} ({})", a.interface, a.mode)).collect();
+    let attached = if attached.is_empty() { "no interface".to_owned() } else { attached.join(", ") };
+    let adopted = if status.daemon.adopted { ", took over a running data plane" } else { "" };
+    format!(
+        "rollcall {}, up {}{adopted}; on {attached}",
+        status.daemon.version,
+        words::since(status.daemon.started, status.time)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing;
+
+    fn status() -> Status {
+        let mut status = Status::new(&testing::view(), &testing::counters());
+        status.daemon.version = "1.2.3".into();
+        status
+    }
+
+    #[test]
+    fn render_of_a_view_with_troubles_is_as_approved() {
+        let expected = include_str!("golden/status.txt");
+        let got = render(&status(), Paint(false));
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden/status.txt"), &got).unwrap();
+        }
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn verdict_of_the_healthy_pool_counts_each_backend_once() {
+        let mut status = status();
+        for b in status.services.iter_mut().flat_map(|s| &mut s.backends) {
+            b.in_rotation = true;
+            b.reasons.clear();
+        }
+        assert_eq!(verdict(&status), (Tone::Good, "all 3 backends in rotation".into()));
+        status.services.truncate(1);
+        status.services[0].backends.truncate(1);
+        assert_eq!(verdict(&status), (Tone::Good, "the only backend is in rotation".into()));
+        status.services.clear();
+        assert_eq!(verdict(&status), (Tone::Warn, "no backends are configured".into()));
+    }
+
+    #[test]
+    fn verdict_of_a_backend_out_of_one_of_its_services_names_that_service() {
+        let mut status = status();
+        let web_01 = &mut status.services[1].backends[0];
+        web_01.in_rotation = false;
+        web_01.owner = None;
+        let (_, line) = verdict(&status);
+        assert!(line.starts_with("1 of 3 in rotation (1 unverified): web-01 out of dns for 50 m: NO REASON"), "{line}");
+    }
+
+    #[test]
+    fn warnings_name_a_service_without_any_backend() {
+        let mut status = status();
+        status.services[1].in_rotation = 0;
+        assert!(warnings(&status).iter().any(|w| w.starts_with("dns: no backend in rotation")));
+    }
+
+    #[test]
+    fn reason_past_its_review_is_overdue() {
+        let status = status();
+        let mut late = status.services[0].backends[1].reasons[0].clone();
+        late.review_at = late.since;
+        assert!(reason(&late, status.time).ends_with("overdue 4 m"));
+    }
+}

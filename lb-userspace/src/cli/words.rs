@@ -1,0 +1,92 @@
+//! Numbers and times as people read them.
+
+use jiff::Timestamp;
+
+use crate::core::reason::ReasonKind;
+
+/// A span of time in its two largest units: `4 m`, `1 h 5 m`, `2 d 3 h`. Negative spans (a clock that was set back)
+/// are `0 s`.
+pub(super) fn span_ms(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, m) => format!("{m} m"),
+        (0, h, 0) => format!("{h} h"),
+        (0, h, m) => format!("{h} h {m} m"),
+        (d, 0, _) => format!("{d} d"),
+        (d, h, _) => format!("{d} d {h} h"),
+    }
+}
+
+/// From `then` to `now`, as [`span_ms`].
+pub(super) fn since(then: Timestamp, now: Timestamp) -> String {
+    span_ms(now.as_millisecond() - then.as_millisecond())
+}
+
+/// A number with a decimal prefix and a unit: `9.0 MB`, `72.5 kbit/s`, `120 B`.
+pub(super) fn scaled(value: f64, unit: &str) -> String {
+    let mut value = value;
+    for prefix in ["", "k", "M", "G", "T"] {
+        // 999.95 would print as 1000.0.
+        if value < 999.95 {
+            return if prefix.is_empty() { format!("{value:.0} {unit}") } else { format!("{value:.1} {prefix}{unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} P{unit}")
+}
+
+/// A weight: whole if it is.
+pub(super) fn weight(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A reason's kind in words.
+pub(super) fn reason(kind: ReasonKind) -> String {
+    kind.name().replace('_', " ")
+}
+
+/// `1 backend`, `2 backends`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(-5000, "0 s")]
+    #[case(59_999, "59 s")]
+    #[case(60_000, "1 m")]
+    #[case(3_600_000, "1 h")]
+    #[case(3_900_000, "1 h 5 m")]
+    #[case(86_400_000, "1 d")]
+    #[case(97_200_000, "1 d 3 h")]
+    fn span_of_milliseconds_has_its_two_largest_units(#[case] ms: i64, #[case] text: &str) {
+        assert_eq!(span_ms(ms), text);
+    }
+
+    #[rstest]
+    #[case(0.0, "0 B")]
+    #[case(999.0, "999 B")]
+    #[case(1000.0, "1.0 kB")]
+    #[case(999_960.0, "1.0 MB")]
+    #[case(9_000_000.0, "9.0 MB")]
+    fn scaled_number_has_at_most_three_digits_before_the_point(#[case] value: f64, #[case] text: &str) {
+        assert_eq!(scaled(value, "B"), text);
+    }
+
+    #[rstest]
+    #[case(2.0, "2")]
+    #[case(0.25, "0.25")]
+    #[case(10.0, "10")]
+    #[case(0.0, "0")]
+    fn weight_is_whole_if_it_can_be(#[case] value: f64, #[case] text: &str) {
+        assert_eq!(weight(value), text);
+    }
+}
