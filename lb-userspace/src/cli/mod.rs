@@ -11,6 +11,7 @@ mod down;
 mod flows;
 mod output;
 mod reload;
+mod run;
 mod service;
 mod stats;
 mod status;
@@ -80,6 +81,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
+    Run,
     /// The roll call: every backend, in rotation or with the reason why not.
     Status,
     /// Look at backends, or change them: in the running state and in the file.
@@ -140,12 +143,18 @@ fn dispatch(cli: Cli) -> Outcome {
         output: Output::new(global.output, global.color),
         config: global.config,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // A verb that asks and prints needs one thread; the daemon's readers must not wait for its writes.
+    let mut runtime = match verb {
+        Verb::Run => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|e| ControlError::new(ErrorCode::System, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         match verb {
+            Verb::Run => run::run(&context).await,
             Verb::Status => status::run(&context).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
