@@ -85,8 +85,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- {} ({}):\n{}", self.name, self.log.display(), self.tail());
+        let tail = if std::thread::panicking() { self.tail() } else { String::new() };
+        if !tail.is_empty() {
+            eprintln!("--- {} ({}):\n{tail}", self.name, self.log.display());
         }
         if !self.detached {
             self.kill();

@@ -216,11 +216,13 @@ impl Rollcall {
         self.process = Some(Process::spawn("rollcall", &mut command, &self.folder.join("rollcall.log")));
     }
 
-    /// Waits until every member of every service is in rotation, and the kernel holds all that was decided.
+    /// Waits until every member of every service is in rotation, the kernel holds all that was decided, and the program
+    /// is on every interface.
     #[track_caller]
     pub fn wait_for_all(&mut self, bed: &Bed, deadline: Duration) -> Value {
         self.wait_for(bed, deadline, "every member in rotation", |status| {
-            members(status).all(|m| m["in_rotation"] == Value::Bool(true))
+            let attached = status["attached"].as_array().map_or(0, Vec::len);
+            attached == bed.interfaces().len() && members(status).all(|m| m["in_rotation"] == Value::Bool(true))
         })
     }
 
