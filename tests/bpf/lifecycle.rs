@@ -14,6 +14,9 @@ use rollcall::io::bpf::{BpfError, DataPlane, OpenOptions};
 
 use crate::sandbox::sandbox;
 
+/// Pins a map of some shape.
+type Pin = fn(&Path);
+
 /// From `linux/bpf.h`.
 const BPF_F_RDONLY_PROG: u32 = 0x80;
 
@@ -34,7 +37,9 @@ fn open_first_time_creates_and_second_time_adopts() {
         assert!([100, 250, 300, 1000].contains(&meta.hz), "{}", meta.hz);
         assert!(meta.created_boot_ns > 0);
         let state = plane.read_state().unwrap();
-        assert_eq!((state.settings.seed, state.settings.half_open_mask), (meta.seed, 15));
+        let settings = state.settings;
+        assert_eq!((settings.seed, settings.half_open_mask), (meta.seed, 15));
+        assert_eq!((settings.hz, settings.max_flows), (meta.hz, 1024));
         drop(plane);
 
         let pinned = s.pins();
@@ -82,7 +87,7 @@ fn open_with_another_abi_version_pinned_is_refused() {
 #[test]
 fn open_with_a_pinned_map_of_another_shape_says_what_differs() {
     sandbox(|s| {
-        let foreign: [(&str, fn(&Path)); 5] = [
+        let foreign: [(&str, Pin); 5] = [
             ("value size", |p| Array::<_, u32>::create(MAX_SERVICES, 0).unwrap().pin(p).unwrap()),
             ("entries", |p| Array::<_, u64>::create(MAX_SERVICES - 1, 0).unwrap().pin(p).unwrap()),
             ("flags", |p| Array::<_, u64>::create(MAX_SERVICES, BPF_F_RDONLY_PROG).unwrap().pin(p).unwrap()),

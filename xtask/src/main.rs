@@ -1,41 +1,16 @@
-//! Rollcall's tasks: `cargo xtask <verb>`. One file for each verb; what several verbs share is in `sys` and `workspace`.
-//!
-//! Depends on no other crate of the workspace, so that it builds on a machine that cannot build those yet.
+//! Tasks.
+mod vm;
 
-mod build_ebpf;
-mod demo;
-mod setup;
-mod sys;
-mod test;
-mod workspace;
+use clap::Parser as _;
 
-use std::process::ExitCode;
-
-use clap::Parser;
-
-/// Rollcall's tasks.
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[derive(clap::Parser)]
 enum Task {
-    /// Bring this machine to where everything builds and tests; installs only what is missing
-    Setup(setup::Arguments),
-    /// Build the eBPF object and say what is in it
-    BuildEbpf,
-    /// Show a balancer at work: real daemon, real servers, real clients, one killed server
-    Demo(demo::Arguments),
-    /// Run the tests
-    Test(test::Arguments),
+    /// Boot other kernels
+    Vm(vm::Vm),
 }
 
-fn main() -> ExitCode {
-    let result = match Task::parse() {
-        Task::Setup(arguments) => setup::run(&arguments),
-        Task::BuildEbpf => build_ebpf::run(),
-        Task::Demo(arguments) => demo::run(&arguments),
-        Task::Test(arguments) => test::run(&arguments),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Vm(args) => vm::run(&args),
+    }
 }

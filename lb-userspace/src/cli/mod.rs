@@ -81,7 +81,6 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
     Run,
     /// The roll call: every backend, in rotation or with the reason why not.
     Status,

@@ -107,7 +107,14 @@ fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<Meta, BpfErro
         created_boot_ns: boot_ns()?,
         ..Meta::default()
     };
-    let settings = Settings { seed: made.seed, half_open_mask: sizes.buckets - 1, ..Settings::default() };
+    // What the program needs to be safe; the rest is the core's to write.
+    let settings = Settings {
+        seed: made.seed,
+        half_open_mask: sizes.buckets - 1,
+        hz,
+        max_flows: sizes.max_flows,
+        ..Settings::default()
+    };
     opened.settings.set(0, settings, 0).map_err(|e| BpfError::kernel("cannot write SETTINGS", &e))?;
     meta(&pins)?.set(0, made, 0).map_err(|e| BpfError::kernel("cannot write META", &e))?;
     pins.publish()?;

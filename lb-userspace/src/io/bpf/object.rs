@@ -1,7 +1,7 @@
 //! The embedded object and what it declares: the measure for pinned maps.
 
 use aya_obj::Object;
-use lb_common::abi::{HALF_OPEN_WAYS, Meta, maps};
+use lb_common::abi::{AGES_SLACK, HALF_OPEN_WAYS, Meta, maps};
 
 use super::error::BpfError;
 
@@ -53,12 +53,13 @@ impl Sizes {
     /// flow and the reverse entry of each half-open one.
     pub(super) fn entries(&self) -> [(&'static str, u32); 7] {
         let flows = self.max_flows.saturating_mul(2).saturating_add(self.max_half_open());
+        let ages = self.max_flows.saturating_add(AGES_SLACK);
         [
             (maps::SLOTS, self.arena_slots),
             (maps::FLOWS4, flows),
             (maps::FLOWS6, flows),
-            (maps::AGES4, self.max_flows),
-            (maps::AGES6, self.max_flows),
+            (maps::AGES4, ages),
+            (maps::AGES6, ages),
             (maps::HALF_OPEN4, self.buckets),
             (maps::HALF_OPEN6, self.buckets),
         ]
@@ -128,6 +129,7 @@ mod tests {
         let entries = |name| shapes.iter().find(|s| s.name == name).unwrap().max_entries;
         assert_eq!(entries(maps::FLOWS6), 2064);
         assert_eq!(entries(maps::HALF_OPEN4), 16);
+        assert_eq!(entries(maps::AGES4), 1000 + AGES_SLACK);
         assert_eq!(entries(maps::META), 1);
     }
 }
