@@ -144,6 +144,7 @@ impl Actor {
                 Some(event) = self.net.events.recv() => self.net_event(event).await,
                 Some(probed) = self.probed.recv() => {
                     self.tell_at(probed.ended, probed.into());
+                    self.tell_probed();
                     self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
@@ -213,19 +214,21 @@ impl Actor {
     }
 
     async fn net_event(&mut self, event: NetEvent) -> Flow {
-        match event {
-            NetEvent::Links(macs) => self.input(Input::Links(macs)),
-            NetEvent::NextHop(address, hop) => self.input(Input::NextHop(address, hop)),
-            NetEvent::LinkGone(name) => {
-                self.link_gone(&name);
-                Flow::Run
+        let mut next = Some(event);
+        // All that are there at once: they come in bursts.
+        while let Some(event) = next {
+            match event {
+                NetEvent::Links(macs) => self.tell(Input::Links(macs)),
+                NetEvent::NextHop(address, hop) => self.tell(Input::NextHop(address, hop)),
+                NetEvent::LinkGone(name) => self.link_gone(&name),
+                NetEvent::LinkBack(name) => {
+                    tracing::info!("interface {name} is back");
+                    self.place_again().await;
+                }
             }
-            NetEvent::LinkBack(name) => {
-                tracing::info!("interface {name} is back");
-                self.place_again().await;
-                Flow::Run
-            }
+            next = self.net.events.try_recv().ok();
         }
+        self.obey()
     }
 
     /// When time itself is the next input.
@@ -243,10 +246,14 @@ impl Actor {
     /// Gives the core an input. Answers of probes that wait go first, each at the time at which it came: however long
     /// something kept this task, the core must not take that for silence.
     fn tell(&mut self, input: Input) {
+        self.tell_probed();
+        self.tell_at(clock::now(), input);
+    }
+
+    fn tell_probed(&mut self) {
         while let Ok(probed) = self.probed.try_recv() {
             self.tell_at(probed.ended, probed.into());
         }
-        self.tell_at(clock::now(), input);
     }
 
     fn tell_at(&mut self, time: Time, input: Input) {
