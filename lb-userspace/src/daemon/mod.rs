@@ -9,6 +9,7 @@ mod boot;
 mod bpf_error;
 pub mod clock;
 mod crash;
+mod dialogue;
 mod error;
 mod file;
 mod flows;
