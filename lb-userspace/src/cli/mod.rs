@@ -49,7 +49,7 @@ Examples:
   rollcall config check rollcall.toml    is this file right?
   rollcall doctor                        will it work on this host?
   rollcall status                        who is in rotation, and who is not, and why
-  rollcall stats --watch                 rates, twice a second
+  rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";
 
