@@ -44,7 +44,11 @@ fn main() {
         status.success(),
         "the eBPF object did not build; `cargo xtask setup --check` says what this machine lacks (bpf-linker, rust-src)"
     );
-    install(&target_dir.join("bpfel-unknown-none/release/rollcall"), &out.join("rollcall.bpf.o"));
+    let built = target_dir.join("bpfel-unknown-none/release");
+    install(&built.join("rollcall"), &out.join("rollcall.bpf.o"));
+    // For lb-tests' build script, as `DEP_ROLLCALL_BPF_BENCH`.
+    install(&built.join("bench"), &out.join("bench.bpf.o"));
+    println!("cargo:bench={}", out.join("bench.bpf.o").display());
 }
 
 fn install(built: &Path, to: &Path) {

@@ -3,8 +3,8 @@
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue};
 use lb_common::abi::{Addr4, Addr6, Bucket, Flow, FlowKey, Settings};
 use lb_common::checksum::{delta32, update};
-use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6};
-use lb_common::wire::load::{load16, load32, store16, store32};
+use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6, tag4, tag6};
+use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
 use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6};
 
 use crate::maps;
@@ -39,15 +39,16 @@ pub trait Family: Sized {
     unsafe fn source(ip: *const u8) -> Self::Addr;
     fn bitmap_bit(addr: &Self::Addr) -> (u32, u32);
     fn hash(key: &FlowKey<Self::Addr>, seed: u32) -> FlowHash;
+    fn tag(key: &FlowKey<Self::Addr>) -> u32;
     fn same(a: &Self::Addr, b: &Self::Addr) -> bool;
     fn is_unicast(addr: &Self::Addr) -> bool;
     /// As service and local keys hold it.
     fn wide(addr: &Self::Addr) -> Addr6;
-    fn narrow(addr: &Addr6) -> Self::Addr;
+    fn narrow(addr: &Addr6) -> &Self::Addr;
     /// Number of source addresses.
     fn pool_len(settings: &Settings) -> u32;
     /// A source address.
-    fn pool(settings: &Settings, index: u32) -> Self::Addr;
+    fn pool(settings: &Settings, index: u32) -> &Self::Addr;
     /// What replacing one address by another adds to a checksum.
     fn delta(old: &Self::Addr, new: &Self::Addr) -> u64;
     /// Writes addresses, decrements the TTL, updates the header's checksum.
@@ -120,6 +121,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn tag(key: &FlowKey<Addr4>) -> u32 {
+        tag4(key)
+    }
+
+    #[inline(always)]
     fn same(a: &Addr4, b: &Addr4) -> bool {
         a == b
     }
@@ -135,8 +141,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn narrow(addr: &Addr6) -> Addr4 {
-        addr[0]
+    fn narrow(addr: &Addr6) -> &Addr4 {
+        &addr[0]
     }
 
     #[inline(always)]
@@ -145,8 +151,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn pool(settings: &Settings, index: u32) -> Addr4 {
-        settings.pool4[index as usize & 7]
+    fn pool(settings: &Settings, index: u32) -> &Addr4 {
+        &settings.pool4[index as usize & 7]
     }
 
     #[inline(always)]
@@ -228,6 +234,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn tag(key: &FlowKey<Addr6>) -> u32 {
+        tag6(key)
+    }
+
+    #[inline(always)]
     fn same(a: &Addr6, b: &Addr6) -> bool {
         // Spelt out: an array comparison becomes a call.
         a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3]
@@ -244,8 +255,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn narrow(addr: &Addr6) -> Addr6 {
-        *addr
+    fn narrow(addr: &Addr6) -> &Addr6 {
+        addr
     }
 
     #[inline(always)]
@@ -254,8 +265,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn pool(settings: &Settings, index: u32) -> Addr6 {
-        settings.pool6[index as usize & 7]
+    fn pool(settings: &Settings, index: u32) -> &Addr6 {
+        &settings.pool6[index as usize & 7]
     }
 
     #[inline(always)]
@@ -280,10 +291,10 @@ unsafe fn load_addr(at: *const u8) -> Addr6 {
 
 #[inline(always)]
 unsafe fn store_addr(at: *mut u8, addr: &Addr6) {
+    // By two words: in a `Flow` both addresses are aligned to eight bytes.
+    let words = addr.as_ptr().cast::<u8>();
     unsafe {
-        store32(at, addr[0]);
-        store32(at.add(4), addr[1]);
-        store32(at.add(8), addr[2]);
-        store32(at.add(12), addr[3]);
+        store64(at, load64(words));
+        store64(at.add(8), load64(words.add(8)));
     }
 }

@@ -42,7 +42,7 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
     };
     // SAFETY: a map value; it may be another flow's by now, which the tag tells.
     let (tag, direction) = unsafe { ((*flow).tag, (*flow).direction) };
-    if tag != frame.hash.tag() {
+    if tag != F::tag(frame.key) {
         return step::leave::<F>(frame, Step::MISS);
     }
     if frame.key.proto == u32::from(l4::TCP) {

@@ -2,7 +2,6 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::FlowKey;
-use lb_common::hash::FlowHash;
 use lb_common::wire::Packet;
 
 /// Packet memory. Void after `bpf_xdp_adjust_*`: take a new one.
@@ -60,8 +59,6 @@ const L4: usize = 0xfff;
 pub struct Frame<'a, A> {
     /// The 5-tuple as it arrived.
     pub key: &'a FlowKey<A>,
-    /// Its hash.
-    pub hash: FlowHash,
     /// Where headers are.
     pub at: Layout,
 }

@@ -56,23 +56,18 @@ pub enum Search<A> {
 /// The bucket of a flow.
 #[inline(always)]
 pub fn bucket<F: Family>(hash: FlowHash, mask: u32) -> Option<*mut Bucket<F::Addr>> {
-    F::half_open().get_ptr_mut(hash.tag() & mask)
+    F::half_open().get_ptr_mut(hash.bucket() & mask)
 }
 
 /// Finds a flow and takes its slot.
 #[inline(always)]
-pub fn find<F: Family>(
-    bucket: *mut Bucket<F::Addr>,
-    key: &FlowKey<F::Addr>,
-    hash: FlowHash,
-    unknown: u32,
-) -> Search<F::Addr> {
+pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, unknown: u32) -> Search<F::Addr> {
     let mut found = HALF_OPEN_WAYS;
     for way in 0..HALF_OPEN_WAYS {
         let slot = slot_at(bucket, way);
         let owner = unsafe { owner(slot) };
         if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE
-            && unsafe { (*slot).flow.tag } == hash.tag()
+            && unsafe { (*slot).flow.tag } == F::tag(key)
             && F::same_key(unsafe { &(*slot).key }, key)
         {
             found = way;
@@ -89,7 +84,7 @@ pub fn find<F: Family>(
         return Search::Busy;
     }
     match take(slot, way as u32, owner) {
-        Some(owned) if unsafe { (*slot).flow.tag } == hash.tag() => Search::Found(owned),
+        Some(owned) if unsafe { (*slot).flow.tag } == F::tag(key) => Search::Found(owned),
         Some(other) => {
             other.keep();
             Search::Busy

@@ -25,6 +25,7 @@ mod frame;
 mod half_open;
 mod link;
 mod maps;
+mod mem;
 mod miss;
 mod open;
 mod promote;
@@ -52,7 +53,8 @@ pub fn lb(ctx: XdpContext) -> u32 {
         return step::run::<V4>(&ctx, step);
     }
     if proto == eth::IPV6 {
-        return ipv6(&ctx);
+        let step = untagged::<V6>(&ctx, window);
+        return step::run::<V6>(&ctx, step);
     }
     if eth::is_tag(proto) {
         return tagged(&ctx);
@@ -65,18 +67,6 @@ pub fn lb(ctx: XdpContext) -> u32 {
 pub fn collect(_ctx: XdpContext) -> u32 {
     expire::run();
     XDP_PASS
-}
-
-/// An untagged IPv6 packet. Apart, so that its stack frame does not add to IPv4's.
-#[inline(never)]
-fn ipv6(ctx: &XdpContext) -> u32 {
-    let step = untagged6(ctx);
-    step::run::<V6>(ctx, step)
-}
-
-#[inline(never)]
-fn untagged6(ctx: &XdpContext) -> u32 {
-    untagged::<V6>(ctx, Window::new(ctx))
 }
 
 /// A frame with VLAN tags. Apart, so that offsets are constants on the untagged path.
@@ -117,7 +107,7 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
     match key::<F, _>(&window, eth::HEADER, &found) {
         Ok(key) => {
             let at = Layout { l3: eth::HEADER, l4: found.l4, ip_len: found.ip_len, tags: 0 };
-            let frame = Frame { key: &key, hash: F::hash(&key, settings.seed), at };
+            let frame = Frame { key: &key, at };
             forward::packet::<F>(ctx, window, settings, &frame)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
@@ -135,7 +125,6 @@ fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
     if !may_be_ours::<F>(&dst) {
         return count::pass(Reason::PassNotOurs);
     }
-    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
     let found = match F::locate(&window, l3) {
         Ok(found) => found,
         Err(Fault::Truncated) => return miss::refuse::<F>(&dst, Reason::DropTruncated),
@@ -146,7 +135,7 @@ fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
     match key::<F, _>(&window, l3, &found) {
         Ok(key) => {
             let at = Layout { l3, l4: found.l4, ip_len: found.ip_len, tags };
-            step::leave::<F>(&Frame { key: &key, hash: F::hash(&key, settings.seed), at }, Step::LOOK_UP)
+            step::leave::<F>(&Frame { key: &key, at }, Step::LOOK_UP)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
         Err(reason) => miss::refuse::<F>(&dst, reason),

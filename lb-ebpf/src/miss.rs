@@ -41,6 +41,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     // SAFETY: a map value; a service's id is not used again before a grace period.
     let service = unsafe { *service };
     next.service = service;
+    next.hash = F::hash(key, settings.seed);
     if window.ptr(frame.at.l3, F::HEADER).is_none_or(|ip| unsafe { *ip.add(F::TTL) } <= 1) {
         return count::drop_of(service.id, Reason::DropTtl);
     }
@@ -64,10 +65,10 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return count::drop_of(service.id, Reason::DropFlags);
         }
     }
-    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
+    let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
         return count::drop(Reason::DropInternal);
     };
-    match half_open::find::<F>(bucket, key, frame.hash, settings.seed) {
+    match half_open::find::<F>(bucket, key, settings.seed) {
         Search::Busy => count::drop_of(service.id, Reason::DropBusy),
         Search::Absent if opens => Step::OPEN,
         Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),

@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::frame::{Frame, Window};
 use crate::half_open::{self, Owned};
 use crate::maps::{CURSORS, DESCRIPTORS, MEMBERS, PORT_CURSORS, SETTINGS, SLOTS};
+use crate::mem::copy;
 use crate::promote::NEW_ONLY;
 use crate::step::{Next, Step, Work};
 use crate::{count, expire, forward};
@@ -28,7 +29,8 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     };
     // SAFETY: this CPU's.
     let Work { found, next } = unsafe { &mut *work };
-    let Frame { key, hash, at } = found.frame();
+    let Frame { key, at } = found.frame();
+    let hash = next.hash;
     let service = next.service.id;
     let id = select(service, hash);
     if id == NO_MEMBER {
@@ -55,8 +57,11 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     let now = unsafe { bpf_jiffies64() };
     let reverse = &mut next.reverse;
     reverse.last_seen = (now >> (settings.coarse_shift & 63)) as u32;
-    reverse.src = key.dst;
-    reverse.dst = key.src;
+    // SAFETY: different places.
+    unsafe {
+        copy(&mut reverse.src, &key.dst);
+        copy(&mut reverse.dst, &key.src);
+    }
     reverse.ports = key.ports.rotate_left(16);
     reverse.counter = TrafficSlot::reverse(id);
     reverse.state = State::OPENING.0;
@@ -67,10 +72,12 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     reverse.direction = Direction::Reverse as u32;
     reverse.hop = back;
     reverse.answered = 0;
-    reverse.reserved = [0; 5];
-    let source = by_hash(hash.tag(), sources) & (MAX_POOL as u32 - 1);
-    next.reverse_key.src = F::narrow(&member.addr);
-    next.reverse_key.dst = F::pool(settings, source);
+    let source = by_hash(hash.bucket(), sources) & (MAX_POOL as u32 - 1);
+    // SAFETY: different places.
+    unsafe {
+        copy(&mut next.reverse_key.src, F::narrow(&member.addr));
+        copy(&mut next.reverse_key.dst, F::pool(settings, source));
+    }
     next.reverse_key.proto = key.proto;
     if !claim::<F>(settings, id * MAX_POOL as u32 + source, member.port, key, next, now) {
         count::member(id, |stats| stats.ports_exhausted += 1);
@@ -85,12 +92,12 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     let reverse_key = &next.reverse_key;
     // SAFETY: the slot is ours.
     unsafe {
-        (*owned.slot).key = *key;
+        copy(&raw mut (*owned.slot).key, key);
         let forward = owned.flow();
-        *forward = next.reverse;
-        (*forward).tag = hash.tag();
-        (*forward).src = reverse_key.dst;
-        (*forward).dst = reverse_key.src;
+        copy(forward, &next.reverse);
+        (*forward).tag = F::tag(key);
+        copy(&raw mut (*forward).src, &reverse_key.dst);
+        copy(&raw mut (*forward).dst, &reverse_key.src);
         (*forward).ports = reverse_key.ports.rotate_left(16);
         ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(key, &reverse_key.reversed());
         (*forward).counter = TrafficSlot::forward(id);
@@ -111,7 +118,7 @@ pub fn send<F: Family>(ctx: &XdpContext) -> u32 {
     // SAFETY: this CPU's.
     let Work { found, next } = unsafe { &mut *work };
     let frame = found.frame();
-    let Some(bucket) = half_open::bucket::<F>(frame.hash, settings.half_open_mask) else {
+    let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
         return count::drop(Reason::DropInternal);
     };
     let owned = Owned { slot: half_open::slot_at(bucket, next.way as usize), way: next.way, owner: next.owner };
@@ -173,7 +180,7 @@ fn claim<F: Family>(
         let Some(offset) = step.checked_rem(settings.port_count) else { return false };
         let source = (settings.port_min + offset) as u16;
         key.ports = port & 0xffff | u32::from(source.to_be()) << 16;
-        flow.tag = F::hash(key, settings.seed).tag();
+        flow.tag = F::tag(key);
         (flow.l3_delta, flow.l4_delta) = deltas::<F>(key, &forward_key.reversed());
         if F::flows().insert(&*key, &*flow, NEW_ONLY).is_ok() {
             return true;

@@ -11,6 +11,7 @@ use lb_common::hash::FlowHash;
 
 use crate::family::Family;
 use crate::frame::{Frame, Layout};
+use crate::mem::copy;
 use crate::{forward, miss, open};
 
 /// What to do next: a verdict (an XDP action, below 8), or one of these.
@@ -40,7 +41,6 @@ pub struct Work<A> {
 #[repr(C)]
 pub struct Found<A> {
     key: FlowKey<A>,
-    hash: FlowHash,
     at: Layout,
 }
 
@@ -48,13 +48,15 @@ impl<A> Found<A> {
     /// The frame.
     #[inline(always)]
     pub fn frame(&self) -> Frame<'_, A> {
-        Frame { key: &self.key, hash: self.hash, at: self.at.bounded() }
+        Frame { key: &self.key, at: self.at.bounded() }
     }
 }
 
 /// What later steps found.
 #[repr(C)]
 pub struct Next<A> {
+    /// The key's hash. From `MISS` on.
+    pub hash: FlowHash,
     /// From `MISS` on.
     pub service: ServiceInfo,
     /// TCP sequence number. For `OPEN`.
@@ -78,8 +80,7 @@ pub fn leave<F: Family>(frame: &Frame<F::Addr>, step: u32) -> u32 {
     let Some(work) = F::work().get_ptr_mut(0) else { return aya_ebpf::bindings::xdp_action::XDP_ABORTED };
     // SAFETY: this CPU's.
     let found = unsafe { &mut (*work).found };
-    found.key = *frame.key;
-    found.hash = frame.hash;
+    unsafe { copy(&mut found.key, frame.key) };
     found.at = frame.at;
     step
 }

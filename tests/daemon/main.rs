@@ -1,1 +1,7 @@
-//! The real daemon in a namespace.
+//! The real daemon where something goes wrong: bad files, crashes in the middle of an edit, other programs, foreign
+//! hands in the maps. What it does with traffic is the namespace tests' subject.
+
+mod boot;
+mod edits;
+mod repair;
+mod stage;

@@ -79,10 +79,10 @@ fn managed_addresses_that_vanish_are_added_again() {
         watch.next().await;
         // Blocking waits would stop the watcher on this one thread.
         let edge = &pair.edge;
-        let wait_for = async |address: &'static str, there| {
+        let wait_for = async |address: &'static str, there: bool| {
             let end = Instant::now() + PATIENCE;
             while shown(edge, address).is_some() != there {
-                assert!(Instant::now() < end, "{address} there: {}", !there);
+                assert!(Instant::now() < end, "{address} there: {}", if there { "no" } else { "yes" });
                 tokio::task::yield_now().await;
             }
         };

@@ -2,11 +2,13 @@
 //!
 //! Depends on no other crate of the workspace, so that it builds on a machine that cannot build those yet.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod setup;
 mod sys;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,6 +27,11 @@ enum Task {
     Demo(demo::Arguments),
     /// Run the tests
     Test(test::Arguments),
+    /// Measure the program
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Boot other kernels
+    Vm(vm::Vm),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +40,8 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(what) => bench::run(&what),
+        Task::Vm(arguments) => vm::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 use crate::sys::{self, Root};
+use crate::vm;
 use crate::workspace;
 
 /// The file that tests write skips to; the name is that of `lb_tests::skip::SKIPS`.
@@ -41,7 +42,7 @@ enum Tier {
     Daemon,
     /// Real traffic between namespaces
     Netns,
-    /// Other kernels under QEMU
+    /// Other kernels under QEMU; no test target, but `cargo xtask vm kernels`
     Vm,
 }
 
@@ -91,6 +92,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let targets = targets()?;
     let skips = std::env::temp_dir().join(format!("rollcall-skips-{}", std::process::id()));
 
+    let with_vm = tiers.contains(&Tier::Vm);
+    let tiers: Vec<Tier> = tiers.into_iter().filter(|&tier| tier != Tier::Vm).collect();
     let (privileged, plain): (Vec<Tier>, Vec<Tier>) = tiers.iter().partition(|tier| tier.root().is_some());
     let groups = match root {
         // One run, one summary.
@@ -110,6 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("run this as root, or where `sudo -n` works");
     }
     passed &= report_skips(&skips);
+    if with_vm {
+        vm::kernels(&vm::Kernels::default())?;
+    }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -37,7 +37,7 @@ impl<A: Copy> FlowKey<A> {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<A> {
-    /// Tag of the key ([`crate::hash::FlowHash::tag`]), compared after the look-up: preallocated elements are reused at
+    /// Tag of the key ([`crate::hash::tag4`], [`crate::hash::tag6`]), compared after the look-up: preallocated elements are reused at
     /// once, so a value may belong to another key by the time it is read.
     pub tag: u32,
     /// Coarse time of the last packet: jiffies >> [`super::Settings::coarse_shift`].
@@ -128,6 +128,9 @@ pub struct Bucket<A> {
     /// The slots.
     pub slots: [Slot<A>; HALF_OPEN_WAYS],
 }
+
+// The program moves IPv6 addresses by words of eight bytes.
+const _: () = assert!(core::mem::offset_of!(FlowV6, src) % 8 == 0 && core::mem::offset_of!(FlowV6, dst) % 8 == 0);
 
 pod! {
     FlowKey4 = 16,

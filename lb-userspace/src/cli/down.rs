@@ -8,8 +8,11 @@ use super::output::Paint;
 use super::{Context, Outcome};
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
+use crate::daemon::lock::InstanceLock;
 use crate::io::bpf::DataPlane;
 
+/// Where the daemon keeps its state and its lock, unless the configuration says otherwise.
+const STATE_DIR: &str = "/var/lib/rollcall";
 /// Where the data plane is pinned, unless the configuration says otherwise.
 const PIN_DIR: &str = "/sys/fs/bpf/rollcall";
 
@@ -48,10 +51,14 @@ fn confirm() -> Result<(), ControlError> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
 }
 
-/// VIPs stay on the interface: what was added is known to the daemon's state alone, and the next start cleans up.
+/// VIPs stay on the interface: what was added is known to the daemon's state alone, and the next start cleans up. The
+/// daemon's lock is held meanwhile, so that a daemon that listens on another socket keeps its data plane.
 fn remove(context: &Context) -> Result<(), ControlError> {
-    let pin_dir: PathBuf =
-        crate::config::load(&context.config).map_or_else(|_| PIN_DIR.into(), |loaded| loaded.config.control.pin_dir);
+    let (pin_dir, state_dir) = crate::config::load(&context.config).map_or_else(
+        |_| (PathBuf::from(PIN_DIR), PathBuf::from(STATE_DIR)),
+        |loaded| (loaded.config.control.pin_dir, loaded.config.control.state_dir),
+    );
+    let _lock = if state_dir.exists() { Some(InstanceLock::take(&state_dir)?) } else { None };
     DataPlane::remove(&pin_dir).map_err(|e| {
         ControlError::new(ErrorCode::System, format!("cannot remove the data plane at {}: {e}", pin_dir.display()))
             .with_hint("run it as root")

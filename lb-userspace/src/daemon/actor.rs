@@ -74,6 +74,8 @@ pub struct Actor {
     /// Whether a write failed and the maps have not been read since.
     blind: bool,
     published: Instant,
+    /// Whether something happened since.
+    stale: bool,
 }
 
 /// What an [`Actor`] is made of.
@@ -112,13 +114,14 @@ impl Actor {
             net,
             resolving: Vec::new(),
             picture,
-            placing: Placing::new(adopted),
+            placing: Placing::new(adopted, clock::now()),
             upkeep,
             writes: 0,
             prober,
             publisher,
             blind: false,
             published: Instant::now(),
+            stale: true,
         }
     }
 
@@ -138,10 +141,15 @@ impl Actor {
                 Some(report) = inbox.reports.recv() => self.report(report).await,
                 _ = second.tick() => self.every_second(),
                 () = sleep_until(wake) => self.input(Input::Tick),
+                () = sleep_until(self.published + PUBLISH_EVERY), if self.stale => {
+                    self.publish();
+                    continue;
+                }
             };
             if flow == Flow::Stop {
                 return Ok(());
             }
+            self.stale = true;
             self.place_if_ready().await?;
             if self.published.elapsed() >= PUBLISH_EVERY {
                 self.publish();
@@ -290,5 +298,6 @@ impl Actor {
         let roll_call = self.core.roll_call(clock::now());
         self.publisher.send_replace(Arc::new(self.picture.view(roll_call, &self.running)));
         self.published = Instant::now();
+        self.stale = false;
     }
 }

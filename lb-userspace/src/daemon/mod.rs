@@ -14,7 +14,7 @@ mod file;
 mod flows;
 mod handle;
 mod host;
-mod lock;
+pub(crate) mod lock;
 mod notify;
 mod picture;
 mod placing;

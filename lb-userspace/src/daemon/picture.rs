@@ -81,7 +81,7 @@ impl Picture {
 
     /// Logs and keeps an event.
     pub fn record(&mut self, event: Event) {
-        let member = event.member.as_ref().map(ToString::to_string).unwrap_or_default();
+        let member = event.member.as_ref().map(tracing::field::display);
         let (kind, cause) = (event.kind, event.cause.as_str());
         match kind {
             EventKind::Down | EventKind::OutOfRotation | EventKind::EdgeSuspected | EventKind::ApplyFailed => {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
@@ -17,7 +18,7 @@ use super::picture::Topic;
 use super::{clock, notify};
 use crate::config::model::Config;
 use crate::control::daemon::ControlError;
-use crate::core::api::Health;
+use crate::core::api::{Health, MemberCall, Time};
 use crate::core::reason::ReasonKind;
 use crate::io::bpf::types::Mode;
 use crate::io::net::{self, NetEvent, NetHandle};
@@ -25,6 +26,8 @@ use crate::io::state::OwnAddress;
 
 /// Events that may wait for the actor.
 const NET_QUEUE: usize = 256;
+/// How long a cold start waits for the next hops of healthy members.
+const HOP_GRACE: Duration = Duration::from_secs(3);
 
 /// The network watcher of one set of interfaces, and the addresses that are the daemon's to remove.
 pub struct Net {
@@ -49,12 +52,13 @@ impl Net {
 pub struct Placing {
     adopted: bool,
     placed: bool,
+    started: Time,
 }
 
 impl Placing {
     /// Before the first placement.
-    pub fn new(adopted: bool) -> Self {
-        Self { adopted, placed: false }
+    pub fn new(adopted: bool, started: Time) -> Self {
+        Self { adopted, placed: false, started }
     }
 
     /// Whether the maps were found pinned.
@@ -79,15 +83,21 @@ impl Actor {
         Ok(())
     }
 
-    /// Cold: the kernel holds what was decided, and every member has had a result or its grace.
+    /// Cold: the kernel holds what was decided, every member has had a result or its grace, and those that may serve do.
     fn may_place(&self) -> bool {
         if self.placing.adopted || self.running.config.services.is_empty() {
             return true;
         }
-        let call = self.core.roll_call(clock::now());
-        let mut members = call.services.iter().flat_map(|s| &s.members);
-        let unverified = |kind| kind == ReasonKind::Unverified;
-        call.settled && members.all(|m| m.health != Health::Unknown || m.reasons.iter().any(|r| unverified(r.kind)))
+        let now = clock::now();
+        let call = self.core.roll_call(now);
+        let members = || call.services.iter().flat_map(|s| &s.members);
+        let judged =
+            |m: &MemberCall| m.health != Health::Unknown || m.reasons.iter().any(|r| r.kind == ReasonKind::Unverified);
+        // A healthy member that is out waits for its next hop: usually for milliseconds, without a neighbour for ever.
+        let waited = now >= self.placing.started + HOP_GRACE;
+        call.settled
+            && members().all(judged)
+            && (waited || members().all(|m| m.in_rotation || m.health == Health::Down))
     }
 
     /// Follows a change of the configuration's interfaces, mode and addresses.

@@ -183,7 +183,7 @@ impl Plane {
     }
 
     fn run_raw(&mut self, packet: &[u8], out: &mut [u8]) -> (u32, usize) {
-        let program: &mut Xdp = self.bpf.program_mut(programs::LB).expect("loaded").try_into().expect("XDP");
+        let program = self.program(programs::LB);
         let options = TestRunOptions { data_in: Some(packet), data_out: Some(out), repeat: 1, ..TestRunOptions::new() };
         let result = program.test_run(options).expect("BPF_PROG_TEST_RUN");
         (result.return_value, result.data_size_out as usize)
@@ -191,7 +191,7 @@ impl Plane {
 
     /// Runs `collect` so many times.
     pub fn collect(&mut self, repeat: u32) -> Clock {
-        let program: &mut Xdp = self.bpf.program_mut(programs::COLLECT).expect("loaded").try_into().expect("XDP");
+        let program = self.program(programs::COLLECT);
         let packet = [0u8; 64];
         let options = TestRunOptions { data_in: Some(&packet), repeat, ..TestRunOptions::new() };
         program.test_run(options).expect("BPF_PROG_TEST_RUN");
@@ -202,6 +202,12 @@ impl Plane {
     pub fn verdicts(&mut self) -> Vec<u64> {
         let map: PerCpuArray<_, u64> = self.map(maps::VERDICTS).try_into().expect("a per-CPU array");
         Reason::ALL.iter().map(|r| map.get(&(*r as u32), 0).expect("VERDICTS").iter().sum()).collect()
+    }
+
+    /// Reasons counted so far.
+    pub fn reasons(&mut self) -> Vec<(Reason, u64)> {
+        let counts = self.verdicts();
+        Reason::ALL.iter().copied().zip(counts).filter(|(_, n)| *n > 0).collect()
     }
 
     fn forwarded(&mut self) -> u64 {
@@ -254,6 +260,11 @@ impl Plane {
     /// An array map.
     pub fn array<T: Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
         self.map(name).try_into().expect("an array")
+    }
+
+    /// A loaded program.
+    pub fn program(&mut self, name: &str) -> &mut Xdp {
+        self.bpf.program_mut(name).expect("it was loaded").try_into().expect("it is XDP")
     }
 
     fn map(&mut self, name: &str) -> &mut aya::maps::Map {

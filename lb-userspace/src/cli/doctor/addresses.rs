@@ -48,17 +48,17 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         let on_host = |ip: IpAddr| facts.addresses.iter().find(|(a, _)| *a == ip).map(|(_, i)| i.as_str());
         let running = facts.status.is_some();
         checks.extend(config_addresses(config).map(|(what, ip)| address(what, ip, on_host(ip), config, running)));
-        checks.push(local_ports(config, facts.ports.local_ports.as_ref(), &facts.ports.reserved_ports));
-        checks.push(port_limit(config));
+        if !(config.source_pool.ipv4.is_empty() && config.source_pool.ipv6.is_empty()) {
+            checks.push(local_ports(config, facts.ports.local_ports.as_ref(), &facts.ports.reserved_ports));
+            checks.push(port_limit(config));
+        }
     }
     checks.extend(facts.status.as_ref().map(next_hops));
-    checks.push(bad(
-        CheckResult::Warn,
-        "firewall",
-        "XDP runs before nftables and iptables",
-        "their rules do not see packets of a service; what is passed to the host still meets them",
-        "filter clients of a service in front of this host",
-    ));
+    checks.push(Check {
+        why: Some("their rules do not see packets of a service; what is passed to the host still meets them".into()),
+        mend: Some("filter clients of a service in front of this host".into()),
+        ..ok("firewall", "to know: XDP runs before nftables and iptables")
+    });
     checks
 }
 

@@ -1,0 +1,44 @@
+//! Foreign hands: what others change in kernel and network is found and put right.
+
+use std::time::Duration;
+
+use lb_tests::testbed::bed::Family;
+use lb_tests::testbed::poll;
+
+use crate::stage::Stage;
+
+/// The daemon compares every ten seconds; generous, for a busy machine.
+const FOUND: Duration = Duration::from_secs(40);
+
+#[test]
+fn maps_changed_by_others_are_repaired_and_reported() {
+    let stage = Stage::new();
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/MEMBERS");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    // The lowest id is given first.
+    let key = ["0"; 4];
+    let look = || stage.bed.edge.run("bpftool", &[&["map", "lookup", "pinned", pin, "key"], &key[..]].concat());
+    let before = look();
+    let zeros = ["0"; 64];
+    stage
+        .bed
+        .edge
+        .run("bpftool", &[&["map", "update", "pinned", pin, "key"], &key[..], &["value"], &zeros[..]].concat());
+    assert_ne!(look(), before);
+    poll::until(FOUND, "the member as it was", || if look() == before { Ok(()) } else { Err(look()) });
+    poll::until(Duration::from_secs(5), "a warning", || {
+        let warnings = stage.rollcall.status(&stage.bed)["warnings"].to_string();
+        if warnings.contains("something else changed the maps") { Ok(()) } else { Err(warnings) }
+    });
+}
+
+#[test]
+fn vip_removed_by_others_returns() {
+    let stage = Stage::new();
+    let vip = stage.bed.vip(Family::V4).to_string();
+    stage.bed.edge.ip(&format!("address del {vip}/32 dev front\n"));
+    poll::until(FOUND, "the VIP on front", || {
+        let addresses = stage.bed.edge.run("ip", &["address", "show", "front"]);
+        if addresses.contains(&vip) { Ok(()) } else { Err(addresses) }
+    });
+}
