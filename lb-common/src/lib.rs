@@ -4,6 +4,7 @@
 //! index selection ([`select`]) and the conntrack phases ([`conntrack`]). It is `no_std` and free of syscalls, so the
 //! same code runs in the kernel, under `cargo test` and under a property test.
 #![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(test)]
 extern crate std;

@@ -50,12 +50,13 @@ pub unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
 #[inline(always)]
 pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
     let Some(ip) = packet.ptr(l3, HEADER) else { return Err(Fault::Truncated) };
-    // SAFETY: HEADER bytes at `ip`, in this and the following reads.
+    // SAFETY: HEADER bytes at `ip`.
     let first = unsafe { *ip };
     let header = usize::from(first & 0x0f) * 4;
     if first >> 4 != 4 || header < HEADER {
         return Err(Fault::Malformed);
     }
+    // SAFETY: as above.
     let (total, frags, proto) =
         unsafe { (u16::from_be(load16(ip.add(TOT_LEN))), u16::from_be(load16(ip.add(FRAGS))), *ip.add(PROTO)) };
     if usize::from(total) < header {

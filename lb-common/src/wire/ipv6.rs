@@ -71,10 +71,11 @@ pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
             return Err(Fault::Malformed);
         }
         let Some(header) = packet.ptr(l3 + offset, 8) else { return Err(Fault::Truncated) };
-        // SAFETY: 8 bytes at `header`, in this and the following reads.
+        // SAFETY: 8 bytes at `header`.
         let (following, length) = unsafe { (*header, *header.add(1)) };
         offset += match next {
             FRAGMENT => {
+                // SAFETY: as above.
                 let at = u16::from_be(unsafe { load16(header.add(2)) });
                 match (at >> 3, at & 1) {
                     (0, 0) => 8,
@@ -82,6 +83,7 @@ pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
                     _ => return Err(Fault::LaterFragment),
                 }
             }
+            // SAFETY: as above.
             ROUTING if unsafe { *header.add(3) } != 0 => return Err(Fault::Malformed),
             // RFC 4302, section 2.2: in 4-byte units minus 2.
             AUTHENTICATION => (usize::from(length) + 2) * 4,

@@ -11,9 +11,6 @@ use crate::config::{self, model::Config};
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::io::state::State;
 
-/// Where state is kept if not even that can be read from the file.
-const DEFAULT_STATE_DIR: &str = "/var/lib/rollcall";
-
 /// A configuration that runs, or is about to.
 #[derive(Clone, Debug)]
 pub struct Running {
@@ -93,17 +90,14 @@ fn bad(e: &config::ConfigError) -> ControlError {
         .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
 }
 
-/// `control.state_dir` of a file that does not parse as a whole.
+/// `control.state_dir` of a file that does not parse: no other key has this name, so its line is enough.
 fn state_dir_of(text: &str) -> PathBuf {
-    let (table, _errors) = toml::de::DeTable::parse_recoverable(text);
-    let dir = table
-        .get_ref()
-        .get("control")
-        .and_then(|control| control.get_ref().as_table())
-        .and_then(|control| control.get("state_dir"))
-        .and_then(|dir| dir.get_ref().as_str())
-        .filter(|dir| dir.starts_with('/'));
-    PathBuf::from(dir.unwrap_or(DEFAULT_STATE_DIR))
+    let value = |line: &str| {
+        let value = line.trim().strip_prefix("state_dir")?.trim_start().strip_prefix('=')?.trim_start();
+        let (dir, _) = value.strip_prefix('"')?.split_once('"')?;
+        dir.starts_with('/').then(|| PathBuf::from(dir))
+    };
+    text.lines().find_map(value).unwrap_or_else(|| PathBuf::from(config::defaults::STATE_DIR))
 }
 
 #[cfg(test)]
@@ -115,7 +109,7 @@ mod tests {
         let text = "[control]\nstate_dir = \"/srv/state\"\n[[service]\nname = = 3\n";
         assert_eq!(state_dir_of(text), Path::new("/srv/state"));
         assert_eq!(state_dir_of("<<<<<<< HEAD\n[control]\nstate_dir = \"/srv/state\"\n"), Path::new("/srv/state"));
-        assert_eq!(state_dir_of("\0"), Path::new(DEFAULT_STATE_DIR));
-        assert_eq!(state_dir_of("[control]\nstate_dir = \"relative\""), Path::new(DEFAULT_STATE_DIR));
+        assert_eq!(state_dir_of("\0"), Path::new(config::defaults::STATE_DIR));
+        assert_eq!(state_dir_of("[control]\nstate_dir = \"relative\""), Path::new(config::defaults::STATE_DIR));
     }
 }
