@@ -28,7 +28,7 @@ A service keeps at least one member.";
 const SET_HELP: &str = "\
 Examples:
   rollcall backend set web-04 --weight 2
-  rollcall backend set web-04 --service api --port 8081    flows to the old port go on until they end
+  rollcall backend set web-04 --service api --port 8081    its flows go on
   rollcall backend set web-04 --owner 'storage team'";
 
 /// What to do with backends.
