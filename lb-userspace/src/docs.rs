@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::config;
 use crate::control::{metrics, testing};
 
 fn root() -> PathBuf {
@@ -78,4 +79,17 @@ fn metrics_page_explains_every_reason_of_a_verdict() {
         first_cells(&page).flat_map(quoted).filter(|n| !n.starts_with("rollcall_")).collect();
     let reasons: BTreeSet<&str> = lb_common::abi::Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(documented, reasons, "docs/metrics.md (left) and lb_common::abi::Reason (right)");
+}
+
+#[test]
+fn example_files_in_the_pages_are_valid() {
+    for name in ["../README.md", "configuration.md"] {
+        let page = page(name);
+        let examples: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+        assert!(!examples.is_empty(), "{name} has no example any more");
+        for example in examples {
+            config::parse(example, Path::new(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
 }
