@@ -69,6 +69,7 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
     host::check_interfaces(&config, None)?;
     let listeners = control::bind(&config.control.socket, config.control.metrics).await?;
     let (plane, adopted) = DataPlane::open(&open_options(&config)).map_err(bpf_error::for_people)?;
+    crash::point("after_open");
     let result = serve(boot, plane, adopted, listeners, signals).await;
     // A cold start that failed leaves nothing behind; its own error is the one to tell. Once the program forwards, no
     // failure of the daemon takes it away from the flows.
