@@ -42,3 +42,20 @@ fn vip_removed_by_others_returns() {
         if addresses.contains(&vip) { Ok(()) } else { Err(addresses) }
     });
 }
+
+#[test]
+fn program_detached_by_others_returns_and_is_reported_after_its_return() {
+    let mut stage = Stage::new();
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/link-front");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    let id = || {
+        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", pin]);
+        serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string()
+    };
+    stage.bed.edge.run("bpftool", &["link", "detach", "id", &id()]);
+    stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
+        status["warnings"].to_string().contains("something took the program off front")
+    });
+    let links = stage.bed.edge.run("ip", &["link", "show", "front"]);
+    assert!(links.contains("xdp"), "warned, but not put back: {links}");
+}

@@ -84,6 +84,7 @@ impl Actor {
         if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {
             self.upkeep.drift = None;
             self.picture.clear(Topic::Drift);
+            self.picture.clear(Topic::Detached);
         }
         self.input(Input::Tick)
     }
@@ -160,9 +161,12 @@ impl Actor {
             Err(e) => return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}")),
         };
         let missing = |expected: &crate::io::bpf::types::Attached| !found.iter().any(|f| f.ifindex == expected.ifindex);
-        if let Some(lost) = self.picture.attached.iter().find(|a| missing(a)) {
-            let text = format!("something took the program off {}; it is put back", lost.interface);
-            self.picture.warn(Topic::Attach, text);
+        let lost = self.picture.attached.iter().filter(|a| missing(a)).map(|a| a.interface.as_str());
+        let lost = lost.collect::<Vec<_>>().join(" and ");
+        if !lost.is_empty() {
+            // Stays to be read when the program is long back: who did it may do it again.
+            self.upkeep.drift = Some(Instant::now());
+            self.picture.warn(Topic::Detached, format!("something took the program off {lost}; it was put back"));
             self.place_again().await;
         }
     }
