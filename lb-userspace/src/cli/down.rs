@@ -8,7 +8,7 @@ use super::output::Paint;
 use super::{Context, Outcome};
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
-use crate::daemon::lock::InstanceLock;
+use crate::daemon::lock::{InstanceLock, PinLock};
 use crate::io::bpf::DataPlane;
 
 /// Where the daemon keeps its state and its lock, unless the configuration says otherwise.
@@ -59,6 +59,7 @@ fn remove(context: &Context) -> Result<(), ControlError> {
         |loaded| (loaded.config.control.pin_dir, loaded.config.control.state_dir),
     );
     let _lock = if state_dir.exists() { Some(InstanceLock::take(&state_dir)?) } else { None };
+    let _pins = PinLock::take(&pin_dir)?;
     DataPlane::remove(&pin_dir).map_err(|e| {
         ControlError::new(ErrorCode::System, format!("cannot remove the data plane at {}: {e}", pin_dir.display()))
             .with_hint("run it as root")
