@@ -20,7 +20,10 @@ impl InstanceLock {
     /// Takes the lock, creating the directory if need be.
     pub fn take(state_dir: &Path) -> Result<Self, ControlError> {
         let path = state_dir.join("lock");
-        let fail = |what: &str, e: &dyn std::fmt::Display| system(format!("cannot {what} {}: {e}", path.display()));
+        let fail = |what: &str, e: &dyn std::fmt::Display| {
+            system(format!("cannot {what} {}: {e}", path.display()))
+                .with_hint("control.state_dir must lie on a file system that can be written and has space")
+        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)

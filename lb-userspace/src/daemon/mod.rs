@@ -19,6 +19,7 @@ mod notify;
 mod picture;
 mod placing;
 mod probes;
+pub(crate) mod remains;
 mod requests;
 mod revise;
 mod signals;
