@@ -90,6 +90,7 @@ impl Actor {
         if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {
             self.upkeep.drift = None;
             self.picture.clear(Topic::Drift);
+            self.picture.clear(Topic::Detached);
         }
         self.input(Input::Tick)
     }
@@ -192,10 +193,15 @@ impl Actor {
         // By the configuration and not by what was attached: putting it back may have failed before.
         let missing =
             |name: &&String| device_index(name).is_some_and(|index| !found.iter().any(|f| f.ifindex == index));
-        if let Some(lost) = placing::interfaces(&self.running.config).iter().find(missing) {
-            if self.picture.attached.iter().any(|a| a.interface == *lost) {
-                let text = format!("something took the program off {lost}; it is put back");
-                self.picture.warn(Topic::Attach, text);
+        let lost: Vec<&String> = placing::interfaces(&self.running.config).iter().filter(missing).collect();
+        if !lost.is_empty() {
+            let taken = |name: &&&String| self.picture.attached.iter().any(|a| a.interface == ***name);
+            let taken = lost.iter().filter(taken).map(|name| name.as_str()).collect::<Vec<_>>().join(" and ");
+            if !taken.is_empty() {
+                // Stays to be read when the program is long back: who did it may do it again.
+                self.upkeep.drift = Some(Instant::now());
+                let text = format!("something took the program off {taken}; it was put back");
+                self.picture.warn(Topic::Detached, text);
             }
             self.place_again().await;
         }

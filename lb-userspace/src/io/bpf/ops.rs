@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use aya::Pod;
-use aya::maps::{HashMap, MapData, MapError};
-use lb_common::abi::Member;
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use lb_common::abi::{MAX_MEMBERS, Member, MemberStats, ServiceStats, Traffic, TrafficSlot};
 use lb_common::hash::bitmap_bit6;
 
 use super::error::{BpfError, errno};
@@ -21,18 +22,14 @@ impl DataPlane {
                 self.maps.settings.set(0, **settings, 0).map_err(|e| BpfError::kernel("cannot write SETTINGS", &e))
             }
             MapOp::Member(id, member) => self.set_member(*id, member),
-            MapOp::ClearMember(id) => self.set_member(*id, &Member::default()),
+            MapOp::ClearMember(id) => self.clear_member(*id),
             MapOp::Slots { offset, slots } => self.write_slots(*offset, slots),
             MapOp::Descriptor(id, descriptor) => self
                 .maps
                 .descriptors
                 .set(*id, descriptor.0, 0)
                 .map_err(|e| BpfError::kernel(format!("cannot write DESCRIPTORS[{id}]"), &e)),
-            MapOp::ResetCursor(id) => self
-                .maps
-                .cursors
-                .set(*id, 0, 0)
-                .map_err(|e| BpfError::kernel(format!("cannot write CURSORS[{id}]"), &e)),
+            MapOp::ResetCursor(id) => self.begin_service(*id),
             MapOp::Service(key, info) => self
                 .maps
                 .services
@@ -48,6 +45,25 @@ impl DataPlane {
 
     fn set_member(&mut self, id: u32, member: &Member) -> Result<(), BpfError> {
         self.maps.members.set(id, member, 0).map_err(|e| BpfError::kernel(format!("cannot write MEMBERS[{id}]"), &e))
+    }
+
+    /// The counters first: after a crash in between the member is still there, and is cleared again.
+    fn clear_member(&mut self, id: u32) -> Result<(), BpfError> {
+        if id < MAX_MEMBERS {
+            for slot in [TrafficSlot::forward(id), TrafficSlot::reverse(id)] {
+                set_all(&mut self.maps.traffic, slot, Traffic::default(), "TRAFFIC")?;
+            }
+            set_all(&mut self.maps.member_stats, id, MemberStats::default(), "MEMBER_STATS")?;
+        }
+        self.set_member(id, &Member::default())
+    }
+
+    /// No packet finds the service yet, so that nobody counts meanwhile.
+    fn begin_service(&mut self, id: u32) -> Result<(), BpfError> {
+        let nothing = ServiceStats { drops: [0; 48] };
+        set_all(&mut self.maps.service_stats, id, nothing, "SERVICE_STATS")?;
+        let cursors = &mut self.maps.cursors;
+        cursors.set(id, 0, 0).map_err(|e| BpfError::kernel(format!("cannot write CURSORS[{id}]"), &e))
     }
 
     fn write_slots(&mut self, offset: u32, slots: &[u32]) -> Result<(), BpfError> {
@@ -108,6 +124,14 @@ impl DataPlane {
         };
         self.grace.insert(grace).wait()
     }
+}
+
+/// Writes one entry on every CPU.
+fn set_all<V: Pod>(map: &mut PerCpuArray<MapData, V>, index: u32, value: V, name: &str) -> Result<(), BpfError> {
+    let what = || format!("cannot zero {name}[{index}]");
+    let cpus = nr_cpus().map_err(|(_, e)| BpfError::kernel(what(), &e))?;
+    let values = PerCpuValues::try_from(vec![value; cpus]).map_err(|e| BpfError::kernel(what(), &e))?;
+    map.set(index, values, 0).map_err(|e| BpfError::kernel(what(), &e))
 }
 
 fn delete<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Result<(), MapError> {
