@@ -67,6 +67,21 @@ fn write_that_fails_is_reported_and_tried_until_it_succeeds() {
 }
 
 #[test]
+fn reload_that_changes_only_words_writes_no_map() {
+    let mut stage = Stage::before_start();
+    let (_daemon, faults) = stage.start_fallible();
+    // From now on any list of operations fails, and says so.
+    std::fs::write(&faults, "apply\n").expect("the folder is writable");
+    let text = stage.file_text();
+    stage.rollcall.write_text(&format!("# A remark.\n{text}"));
+    let answer = stage.rollcall.cli(&stage.bed, &["reload"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(!answer.stdout.contains("not yet in the kernel"), "{answer:?}");
+    let status = stage.rollcall.status(&stage.bed);
+    assert_eq!((&status["settled"], &status["warnings"]), (&true.into(), &serde_json::json!([])));
+}
+
+#[test]
 fn daemon_that_panics_leaves_the_data_plane_to_the_flows() {
     let mut stage = Stage::before_start();
     let (mut daemon, faults) = stage.start_fallible();

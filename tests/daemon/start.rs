@@ -34,11 +34,11 @@ fn cold_start_with_a_hanging_backend_serves_by_first_results() {
 }
 
 #[test]
-fn start_on_maps_never_attached_waits_for_results_like_a_cold_one() {
+fn start_on_maps_never_filled_waits_for_results_like_a_cold_one() {
     let mut stage = Stage::before_start();
     let slow = "interval = \"3s\"\ntimeout = \"3s\"";
     stage.rollcall.write_text(&stage.file_text().replace("interval = \"200ms\"\ntimeout = \"200ms\"", slow));
-    let mut first = stage.spawn(&[("ROLLCALL_CRASH_AT", "before_attach")]);
+    let mut first = stage.spawn(&[("ROLLCALL_CRASH_AT", "after_open")]);
     assert!(!first.wait(START).success());
     assert!(stage.is_pinned() && !stage.bed.edge.run("ip", &["link", "show", "front"]).contains("xdp"));
     // The second finds the pins; its probes take three seconds to say anything.

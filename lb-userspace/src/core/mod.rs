@@ -65,8 +65,8 @@ pub struct Core {
     reported: Vec<String>,
     /// The cause of a `Configured` event that waits for the kernel.
     announce: Option<String>,
-    /// A fact changed: weigh all members again.
-    dirty: bool,
+    /// Services with a changed fact: their members are to be weighed again.
+    dirty: BTreeSet<ServiceName>,
     /// The plan may be out of date.
     replan: bool,
     now: Time,
@@ -95,7 +95,7 @@ impl Core {
             shortages: Vec::new(),
             reported: Vec::new(),
             announce: None,
-            dirty: false,
+            dirty: BTreeSet::new(),
             replan: false,
             now: Time { boot_ms: 0, wall_ms: 0 },
             outputs: VecDeque::new(),
@@ -110,9 +110,11 @@ impl Core {
             Input::Configure(config) => self.take_config(config),
             Input::Links(macs) => self.take_links(macs),
             Input::NextHop(ip, answer) => {
-                let changed = self.hops.record(ip, answer);
-                self.dirty |= changed;
-                self.replan |= changed;
+                if self.hops.record(ip, answer) {
+                    let to = self.members.iter().filter(|(_, member)| member.endpoint.address == ip);
+                    self.dirty.extend(to.map(|(name, _)| name.service.clone()));
+                    self.replan = true;
+                }
             }
             Input::Probe { member, id, result, took } => {
                 if self.schedule.answer(&member, id, now.boot_ms) {
@@ -125,14 +127,15 @@ impl Core {
             Input::Tick => {}
         }
         self.run_timers();
-        if std::mem::take(&mut self.dirty) {
-            self.replan |= self.weigh();
-        }
-        self.plan();
+        self.weigh();
     }
 
-    /// The next thing to do, until there is none.
+    /// The next thing to do, until there is none. What the kernel should hold is decided here, once for all inputs since
+    /// the last call: many that come together cost one plan and one list.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.plan();
+        }
         self.outputs.pop_front()
     }
 

@@ -64,7 +64,7 @@ impl Core {
         for (_, member) in self.members.iter_mut().filter(|(name, _)| name.service == *service) {
             member.held = false;
         }
-        self.dirty = true;
+        self.dirty.insert(service.clone());
         self.event(None, EventKind::EdgeCleared, format!("service {service}: {down} of {probed} members are down"));
     }
 

@@ -13,6 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::boot::Running;
+use super::clock;
 use super::error::system;
 use super::handle::Request;
 use super::picture::{Picture, Publisher, Topic};
@@ -21,11 +22,9 @@ use super::probes::{Probed, Prober};
 use super::revise::Journal;
 use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
-use super::{clock, crash};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Output, Time};
-use crate::core::kernel::MapOp;
+use crate::core::api::{Input, Time};
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
 
@@ -69,12 +68,12 @@ pub struct Actor {
     pub(super) writes: u64,
     pub(super) prober: Prober,
     /// Probes that ended.
-    probed: mpsc::Receiver<Probed>,
+    pub(super) probed: mpsc::Receiver<Probed>,
     /// When the core last got an input: its time never goes back.
-    told: Time,
+    pub(super) told: Time,
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
-    blind: bool,
+    pub(super) blind: bool,
     published: Instant,
     /// Whether something happened since.
     stale: bool,
@@ -144,6 +143,7 @@ impl Actor {
                 Some(event) = self.net.events.recv() => self.net_event(event).await,
                 Some(probed) = self.probed.recv() => {
                     self.tell_at(probed.ended, probed.into());
+                    self.tell_probed();
                     self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
@@ -213,101 +213,27 @@ impl Actor {
     }
 
     async fn net_event(&mut self, event: NetEvent) -> Flow {
-        match event {
-            NetEvent::Links(macs) => self.input(Input::Links(macs)),
-            NetEvent::NextHop(address, hop) => self.input(Input::NextHop(address, hop)),
-            NetEvent::LinkGone(name) => {
-                self.link_gone(&name);
-                Flow::Run
+        let mut next = Some(event);
+        // All that are there at once: they come in bursts.
+        while let Some(event) = next {
+            match event {
+                NetEvent::Links(macs) => self.tell(Input::Links(macs)),
+                NetEvent::NextHop(address, hop) => self.tell(Input::NextHop(address, hop)),
+                NetEvent::LinkGone(name) => self.link_gone(&name),
+                NetEvent::LinkBack(name) => {
+                    tracing::info!("interface {name} is back");
+                    self.place_again().await;
+                }
             }
-            NetEvent::LinkBack(name) => {
-                tracing::info!("interface {name} is back");
-                self.place_again().await;
-                Flow::Run
-            }
+            next = self.net.events.try_recv().ok();
         }
+        self.obey()
     }
 
     /// When time itself is the next input.
     fn wake(&self) -> Instant {
         let far = Duration::from_secs(3600);
         Instant::now() + self.core.poll_timeout().map_or(far, |then| clock::until(clock::now(), then))
-    }
-
-    /// Gives the core an input and carries out what it answers.
-    pub(super) fn input(&mut self, input: Input) -> Flow {
-        self.tell(input);
-        self.obey()
-    }
-
-    /// Gives the core an input. Answers of probes that wait go first, each at the time at which it came: however long
-    /// something kept this task, the core must not take that for silence.
-    fn tell(&mut self, input: Input) {
-        while let Ok(probed) = self.probed.try_recv() {
-            self.tell_at(probed.ended, probed.into());
-        }
-        self.tell_at(clock::now(), input);
-    }
-
-    fn tell_at(&mut self, time: Time, input: Input) {
-        if time.boot_ms >= self.told.boot_ms {
-            self.told = time;
-        }
-        self.core.handle(input, self.told);
-    }
-
-    /// Carries out what the core wants.
-    fn obey(&mut self) -> Flow {
-        while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::Apply { id, ops } => self.apply(id, &ops),
-                Output::Probe { member, id, address, port, probe } => {
-                    self.prober.start(member, id, address, port, probe);
-                }
-                Output::Resolve(addresses) => {
-                    self.net.handle.resolve(addresses.clone());
-                    self.resolving = addresses;
-                }
-                Output::Event(event) => self.picture.record(event),
-            }
-        }
-        Flow::Run
-    }
-
-    fn apply(&mut self, id: u64, ops: &[MapOp]) {
-        self.writes += 1;
-        let result = if crash::fails("apply") {
-            Err("told to fail".to_owned())
-        } else {
-            block_in_place(|| ops.iter().try_for_each(|op| self.plane.apply(op))).map_err(|e| e.to_string())
-        };
-        match &result {
-            Ok(()) => self.picture.clear(Topic::Apply),
-            Err(why) => {
-                self.picture
-                    .warn(Topic::Apply, format!("the kernel refused a change of the maps, which is retried: {why}"));
-                self.blind = true;
-            }
-        }
-        self.tell(Input::Applied { id, result });
-        self.look_if_blind();
-    }
-
-    /// After a failed write nobody knows what the maps hold: reads them, and lets the core begin from there. The core
-    /// paces the attempts; if even reading fails, the next second tries again.
-    pub(super) fn look_if_blind(&mut self) {
-        if !self.blind {
-            return;
-        }
-        match block_in_place(|| self.plane.read_state()) {
-            Ok(state) => {
-                self.blind = false;
-                self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true });
-            }
-            Err(e) => {
-                self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}"))
-            }
-        }
     }
 
     /// Waits until the kernel holds all that was decided, at most `limit`; says whether it does.

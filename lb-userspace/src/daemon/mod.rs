@@ -9,6 +9,7 @@ mod boot;
 mod bpf_error;
 pub mod clock;
 mod crash;
+mod dialogue;
 mod error;
 mod file;
 mod flows;
@@ -71,6 +72,7 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
     let listeners = control::bind(&config.control.socket, config.control.metrics).await?;
     let pins = PinLock::take(&config.control.pin_dir)?;
     let (plane, adopted) = DataPlane::open(&open_options(&config)).map_err(bpf_error::for_people)?;
+    crash::point("after_open");
     let _pins = match pins {
         Some(pins) => Some(pins),
         None => PinLock::take(&config.control.pin_dir)?,

@@ -15,7 +15,7 @@ use super::actor::Actor;
 use super::bpf_error;
 use super::error::system;
 use super::picture::Topic;
-use super::{clock, crash, notify};
+use super::{clock, notify};
 use crate::config::model::Config;
 use crate::control::daemon::ControlError;
 use crate::core::api::{Health, MemberCall, Time};
@@ -81,7 +81,6 @@ impl Actor {
             return Ok(());
         }
         let config = self.running.config.clone();
-        crash::point("before_attach");
         self.attach(&config)?;
         self.place_addresses(&config).await;
         self.placing.placed = true;
