@@ -86,6 +86,29 @@ fn bad_field_is_refused_under_its_reason(
 }
 
 #[rstest]
+fn length_that_cannot_be_opens_no_flow(#[values(V4, V6)] family: Family) {
+    let mut world = World::new();
+    let udp = Craft::udp(&family.from(7010), &family.service(), b"payload").bytes();
+    let syn = Craft::tcp(&family.from(7011), &family.service(), SYN, 1, 0).bytes();
+    let (length, doff) = (udp.len() - 7 - 4 + 1, syn.len() - 8);
+    for (frame, at, value) in [(&udp, length, 7), (&udp, length, 16), (&syn, doff, 4 << 4), (&syn, doff, 6 << 4)] {
+        let mut frame = frame.clone();
+        frame[at] = value;
+        assert_eq!(world.plane.run(&frame).reason, Some(Reason::DropMalformed), "{value:#x} at {at}");
+    }
+    assert_eq!(world.plane.flow_entries(family.vip == V6.vip), 0);
+}
+
+#[test]
+fn malformed_frame_for_another_mac_passes() {
+    let mut packet = Craft::udp(&V4.from(7012), &V4.service(), b"payload");
+    packet.macs.0 = [2, 0, 0, 0, 9, 9];
+    let mut frame = packet.bytes();
+    frame[14] = 0x44;
+    assert_eq!(World::new().plane.run(&frame).reason, Some(Reason::PassOtherMac));
+}
+
+#[rstest]
 #[case::ours("192.0.2.10:9")]
 #[case::loopback("127.0.0.1:9")]
 #[case::zero("0.0.0.0:9")]
