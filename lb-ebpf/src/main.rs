@@ -163,7 +163,8 @@ fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<A
     };
     // Within the IP packet, not in the frame's padding.
     if found.l4 + header_len > l3 + found.ip_len as usize {
-        return Err(Reason::DropTruncated);
+        let holds_ip = found.l4 <= l3 + found.ip_len as usize;
+        return Err(if holds_ip { Reason::DropTruncated } else { Reason::DropMalformed });
     }
     let (Some(ip), Some(head)) = (window.ptr(l3, F::HEADER), window.ptr(found.l4, l4::UDP_HEADER)) else {
         return Err(Reason::DropTruncated);

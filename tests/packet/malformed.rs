@@ -65,7 +65,7 @@ fn padding_behind_the_packet_is_legal() {
 #[rstest]
 #[case::ipv4_header_length(V4, 14, 0x44, Reason::DropMalformed)]
 #[case::ipv4_version(V4, 14, 0x65, Reason::DropMalformed)]
-#[case::ipv4_total_length(V4, 17, 10, Reason::DropTruncated)]
+#[case::ipv4_total_length(V4, 17, 10, Reason::DropMalformed)]
 #[case::ipv4_total_without_l4(V4, 17, 25, Reason::DropTruncated)]
 #[case::ipv4_first_fragment(V4, 20, 0x20, Reason::DropFragment)]
 #[case::ipv4_later_fragment(V4, 21, 0x01, Reason::PassFragment)]

@@ -16,7 +16,7 @@ use rstest::rstest;
 
 /// Client ports in play: few, so that both CPUs meet on them.
 const PORTS: u16 = 6;
-const ROUNDS: u32 = 3_000;
+const ROUNDS: u32 = 800;
 
 /// Runs a program on a packet, and yields the packet as it left.
 fn run(program: &Xdp, packet: &[u8]) -> Vec<u8> {
