@@ -37,15 +37,18 @@ pub fn run(part: Duration, keep: bool) -> Result<Report, Interrupted> {
     stage.nginx[VICTIM].kill();
     let out = wait(&stage, &mut show, &load, &victim, false)?;
     show.say(&format!("{victim} is out of rotation: {}", reason(&stage, &victim)));
+    let at_exit = show::sum(&load);
     show.watch(&load, part)?;
-    let without = show::sum(&load);
+    let without = show::sum(&load).since(&at_exit);
 
     show.say(&format!("starting the nginx of {victim} again"));
     stage.nginx[VICTIM].restart(&stage.bed);
     let restarted = Instant::now();
     let back = wait(&stage, &mut show, &load, &victim, true)?;
     show.say(&format!("{victim} is back in rotation"));
+    let at_return = show::sum(&load);
     show.watch(&load, part)?;
+    let after = show::sum(&load).since(&at_return);
 
     let total = load.into_iter().map(Load::stop).fold(Tally::default(), |mut sum, tally| {
         sum.add(&tally);
@@ -53,7 +56,7 @@ pub fn run(part: Duration, keep: bool) -> Result<Report, Interrupted> {
     });
     let outage = Outage { backend: victim, killed, out, restarted, back };
     let status = stage.rollcall.status(&stage.bed);
-    let report = Report::new(&[before, without], total, datagrams.stop(), outage, &status);
+    let report = Report::new([before, without, after], total, datagrams.stop(), outage, &status);
     if keep {
         stage.keep();
         eprintln!("\n{}", stage.guide());

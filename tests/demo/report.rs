@@ -22,7 +22,7 @@ pub struct Outage {
 
 /// The result.
 pub struct Report {
-    /// Name and HTTP answers of each server before the failure, without the server, and after its return.
+    /// What came of HTTP before the failure, while the server was out of rotation, and after its return.
     parts: [Tally; 3],
     total: Tally,
     datagrams: Tally,
@@ -33,10 +33,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// From running sums after the first two parts, and the whole.
-    pub fn new(sums: &[Tally; 2], total: Tally, datagrams: Tally, outage: Outage, status: &Value) -> Self {
+    /// From the three steady parts, and the whole.
+    pub fn new(parts: [Tally; 3], total: Tally, datagrams: Tally, outage: Outage, status: &Value) -> Self {
         let explained = total.failures.iter().filter(|failure| outage.explains(failure)).count();
-        let parts = [sums[0].clone(), without(&sums[1], &sums[0]), without(&total, &sums[1])];
         Self { parts, total, datagrams, outage, explained, settled: status["settled"] == true }
     }
 
@@ -72,7 +71,7 @@ impl Report {
         writeln!(text, "UDP             {answered} answered, {} not", self.datagrams.failures.len())?;
         writeln!(text, "out of rotation {:.2} s after the kill", self.outage.out_after())?;
         writeln!(text, "back            {:.2} s after it served again", self.outage.back_after())?;
-        writeln!(text, "\nshare of HTTP   {:>9}  {:>9}  {:>9}", "before", "without", "after")?;
+        writeln!(text, "\nnew connections {:>9}  {:>9}  {:>9}", "before", "without", "after")?;
         for name in self.total.backends.keys() {
             let [before, without, after] =
                 self.parts.each_ref().map(|part| format!("{:.1} %", 100.0 * part.share(name)));
@@ -130,13 +129,4 @@ impl Outage {
             None => (self.killed..=self.out).contains(&failure.at),
         }
     }
-}
-
-/// What a later sum has more than an earlier one. Failures stay with the whole.
-fn without(later: &Tally, earlier: &Tally) -> Tally {
-    let backends = later.backends.iter().map(|(name, n)| {
-        let before = earlier.backends.get(name).copied().unwrap_or(0);
-        (name.clone(), n - before)
-    });
-    Tally { answered: later.answered - earlier.answered, backends: backends.collect(), ..Tally::default() }
 }

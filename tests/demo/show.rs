@@ -49,17 +49,14 @@ impl Show {
         }
         let now = sum(load);
         let answered = now.answered - self.last.answered;
-        let servers: Vec<String> = (now.backends.iter())
-            .map(|(name, &n)| {
-                let new = n - self.last.backends.get(name).copied().unwrap_or(0);
-                format!("{name} {:3.0} %", 100.0 * new as f64 / answered.max(1) as f64)
-            })
-            .collect();
+        let new = now.since(&self.last);
+        let shares: Vec<String> =
+            now.chosen.keys().map(|name| format!("{name} {:3.0} %", 100.0 * new.share(name))).collect();
         let failed = now.failures.len() - self.last.failures.len();
         self.say(&format!(
-            "{:6.0} requests/s   {}   {failed} failed",
+            "{:6.0} requests/s   new connections: {}   {failed} failed",
             answered as f64 / passed.as_secs_f64(),
-            servers.join("   ")
+            shares.join("   ")
         ));
         self.last = now;
         self.printed = Instant::now();

@@ -1,12 +1,15 @@
 //! The testbed itself: what the other tests stand on must hold without Rollcall, too.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use lb_tests::testbed::bed::{Bed, FAMILIES, Plan, Shape};
 use lb_tests::testbed::download;
 use lb_tests::testbed::load::{self, Connections, Load};
+use lb_tests::testbed::netns::{self, Namespace};
 use lb_tests::testbed::nginx::{self, Nginx};
+use lb_tests::testbed::scratch::{self, Scratch, Sweep};
 use lb_tests::testbed::udp::{self, Echo};
 
 /// One arm, so that clients reach the servers without a router.
@@ -83,4 +86,29 @@ fn two_arms_without_a_balancer_do_not_route() {
         let direct = bed.clients[0].command("ping").args(["-c", "1", "-W", "1", &backend]).output().expect("ping runs");
         assert!(!direct.status.success(), "a client reached a backend past the edge");
     }
+}
+
+/// A crash leaves namespaces, processes, pins and files; the next run's sweep removes them, and nothing of the living.
+#[test]
+fn sweep_after_a_crash_removes_what_the_dead_left() {
+    const PREFIX: &str = "rc-sweep";
+    // A process id beyond the kernel's range is nobody's.
+    let dead = format!("{PREFIX}-{}-0", u32::MAX);
+    std::mem::forget(Namespace::create(&format!("{dead}-edge")));
+    let living = Scratch::create("rc-sweep-other");
+    let folder = std::env::temp_dir().join(&dead);
+    std::fs::create_dir_all(folder.join("bpf")).expect("the temporary folder is writable");
+
+    let own = Namespace::create(&format!("{PREFIX}-{}-7-edge", std::process::id()));
+    let mut inside = own.command("sleep").arg("60").spawn().expect("sleep is everywhere");
+    let removed = scratch::sweep(PREFIX, Sweep::Dead);
+    assert_eq!(removed.len(), 2, "{removed:?}");
+    assert!(removed.iter().all(|what| what.contains(&dead)), "{removed:?}");
+    assert!(!folder.exists() && !Path::new(netns::FOLDER).join(format!("{dead}-edge")).exists());
+    assert!(matches!(inside.try_wait(), Ok(None)), "a living owner's process was killed");
+
+    let removed = scratch::sweep(PREFIX, Sweep::All);
+    assert_eq!(removed, [format!("namespace {}", own.name())]);
+    inside.wait().expect("it was killed with its namespace");
+    assert!(living.path("bpf").exists(), "another prefix was swept");
 }

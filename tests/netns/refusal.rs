@@ -88,7 +88,7 @@ fn reload_of_a_bad_file_names_the_line_and_changes_nothing() {
 
 /// A bed, its servers, and a daemon that is to be refused.
 fn refused(edit: impl FnOnce(&Bed, &mut Configuration)) -> (Bed, Vec<Nginx>, Rollcall) {
-    let bed = Bed::build(Plan::test(Shape::OneArm, 1));
+    let bed = Bed::build(Plan::test(Shape::OneArm, 2));
     let nginx = Nginx::start_all(&bed);
     let mut configuration = Configuration::usual(&bed, "maglev");
     edit(&bed, &mut configuration);
@@ -135,7 +135,7 @@ fn run_beside_another_program_is_refused_and_leaves_it() {
         xdp_pass::attach(&bed.edge, "front", &bed.scratch.bpf().join("other"));
     });
     let answer = rollcall.cli(&bed, &["run"]);
-    assert_eq!(answer.code, SYSTEM, "{answer:?}");
+    assert_eq!(answer.code, CONFLICT, "{answer:?}");
     assert!(answer.stderr.contains("front") && answer.stderr.contains("XDP program"), "{}", answer.stderr);
     assert!(bed.edge.run("ip", &["link", "show", "dev", "front"]).contains("xdp"), "the other program is gone");
     assert_nothing_is_there(&bed, &rollcall);

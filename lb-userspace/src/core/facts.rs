@@ -1,5 +1,6 @@
 //! What became of a fact: links, probes, timers, finished lists, drained members.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_common::abi::MAX_LINKS;
@@ -101,6 +102,17 @@ impl Core {
                 self.drained.insert(id);
                 self.replan = true;
             }
+        }
+    }
+
+    /// Gives up source addresses without flows. Only while no list is under way, as above.
+    pub(super) fn take_unused(&mut self, addresses: &[IpAddr]) {
+        if !self.kernel.is_settled() {
+            return;
+        }
+        for ip in addresses.iter().filter(|ip| self.leaving_addresses.contains(ip)) {
+            self.unused.insert(*ip);
+            self.replan = true;
         }
     }
 

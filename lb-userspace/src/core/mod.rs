@@ -27,6 +27,7 @@ mod watched;
 pub mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
@@ -57,6 +58,8 @@ pub struct Core {
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
+    leaving_addresses: BTreeSet<IpAddr>,
+    unused: BTreeSet<IpAddr>,
     /// What did not fit at the last plan, and what people were told of it.
     shortages: Vec<String>,
     reported: Vec<String>,
@@ -87,6 +90,8 @@ impl Core {
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
+            leaving_addresses: BTreeSet::new(),
+            unused: BTreeSet::new(),
             shortages: Vec::new(),
             reported: Vec::new(),
             announce: None,
@@ -116,6 +121,7 @@ impl Core {
             }
             Input::Applied { id, result } => self.take_applied(id, result),
             Input::Drained(ids) => self.take_drained(&ids),
+            Input::Unused(addresses) => self.take_unused(&addresses),
             Input::Tick => {}
         }
         self.run_timers();
@@ -150,6 +156,13 @@ impl Core {
         self.leaving.iter().filter(|(id, _)| gone(id)).map(|(&id, name)| (id, name.clone())).collect()
     }
 
+    /// Source addresses that are no longer configured, kept for the flows that use them: the program must know them, and
+    /// the host must answer for them, or those flows' answers are lost. When one has no flow, say so by
+    /// [`Input::Unused`].
+    pub fn leaving_addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.leaving_addresses
+    }
+
     /// Brings the kernel nearer to what was decided, unless a list is under way.
     fn plan(&mut self) {
         let now_ms = self.now.boot_ms;
@@ -167,12 +180,15 @@ impl Core {
             hops: &self.hops,
             weights: &weights,
             drained: &self.drained,
+            unused: &self.unused,
         };
         let plan = desired::plan(&request, &mut self.cache);
         for (name, member) in &mut self.members {
             member.id = plan.members.get(name).copied();
         }
         self.leaving = plan.leaving;
+        self.leaving_addresses = plan.leaving_addresses;
+        self.unused.retain(|ip| !plan.state.locals.contains_key(ip));
         self.drained.retain(|id| !plan.state.members.contains_key(id));
         self.shortages = plan.shortages;
         match self.kernel.make(plan.state) {

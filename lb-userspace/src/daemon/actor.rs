@@ -13,7 +13,6 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::boot::Running;
-use super::clock;
 use super::error::system;
 use super::handle::Request;
 use super::picture::{Picture, Publisher, Topic};
@@ -22,9 +21,10 @@ use super::probes::{Probed, Prober};
 use super::revise::Journal;
 use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
+use super::{clock, crash};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Output};
+use crate::core::api::{Input, Output, Time};
 use crate::core::kernel::MapOp;
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
@@ -38,8 +38,6 @@ const SETTLE_STEP: Duration = Duration::from_millis(20);
 pub struct Inbox {
     /// From the control socket.
     pub requests: mpsc::Receiver<Request>,
-    /// Probes that ended.
-    pub probed: mpsc::Receiver<Probed>,
     /// Work beside the actor that ended.
     pub reports: mpsc::Receiver<Report>,
     /// From the process's parent or its operator.
@@ -70,6 +68,10 @@ pub struct Actor {
     /// Raised with each list of operations: a read-back that began before the last of them proves nothing.
     pub(super) writes: u64,
     pub(super) prober: Prober,
+    /// Probes that ended.
+    probed: mpsc::Receiver<Probed>,
+    /// When the core last got an input: its time never goes back.
+    told: Time,
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
     blind: bool,
@@ -94,6 +96,8 @@ pub struct Parts {
     pub picture: Picture,
     /// Starts probes.
     pub prober: Prober,
+    /// Probes that ended.
+    pub probed: mpsc::Receiver<Probed>,
     /// Reads the maps back.
     pub upkeep: Upkeep,
     /// Where views go.
@@ -105,7 +109,8 @@ pub struct Parts {
 impl Actor {
     /// Puts the parts together; nothing happens before [`Actor::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { plane, adopted, running, journal, net, picture, prober, upkeep, publisher, core } = parts;
+        let Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core } = parts;
+        let attached = plane.attached().is_ok_and(|attached| !attached.is_empty());
         Self {
             core,
             plane,
@@ -114,10 +119,12 @@ impl Actor {
             net,
             resolving: Vec::new(),
             picture,
-            placing: Placing::new(adopted, clock::now()),
+            placing: Placing::new(adopted, attached, clock::now()),
             upkeep,
             writes: 0,
             prober,
+            probed,
+            told: clock::now(),
             publisher,
             blind: false,
             published: Instant::now(),
@@ -135,8 +142,9 @@ impl Actor {
                 Some(request) = inbox.requests.recv() => self.request(request).await,
                 Some(signal) = inbox.signals.recv() => self.signal(signal).await,
                 Some(event) = self.net.events.recv() => self.net_event(event).await,
-                Some(p) = inbox.probed.recv() => {
-                    self.input(Input::Probe { member: p.member, id: p.id, result: p.result, took: p.took })
+                Some(probed) = self.probed.recv() => {
+                    self.tell_at(probed.ended, probed.into());
+                    self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
                 _ = second.tick() => self.every_second(),
@@ -161,8 +169,7 @@ impl Actor {
     pub fn start(&mut self) -> Result<(), ControlError> {
         let state = block_in_place(|| self.plane.read_state())
             .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
-        let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() };
-        self.core.handle(maps, clock::now());
+        self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() });
         self.input(Input::Configure(self.running.config.clone()));
         self.record_start();
         self.publish();
@@ -229,7 +236,28 @@ impl Actor {
 
     /// Gives the core an input and carries out what it answers.
     pub(super) fn input(&mut self, input: Input) -> Flow {
-        self.core.handle(input, clock::now());
+        self.tell(input);
+        self.obey()
+    }
+
+    /// Gives the core an input. Answers of probes that wait go first, each at the time at which it came: however long
+    /// something kept this task, the core must not take that for silence.
+    fn tell(&mut self, input: Input) {
+        while let Ok(probed) = self.probed.try_recv() {
+            self.tell_at(probed.ended, probed.into());
+        }
+        self.tell_at(clock::now(), input);
+    }
+
+    fn tell_at(&mut self, time: Time, input: Input) {
+        if time.boot_ms >= self.told.boot_ms {
+            self.told = time;
+        }
+        self.core.handle(input, self.told);
+    }
+
+    /// Carries out what the core wants.
+    fn obey(&mut self) -> Flow {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Apply { id, ops } => self.apply(id, &ops),
@@ -248,8 +276,11 @@ impl Actor {
 
     fn apply(&mut self, id: u64, ops: &[MapOp]) {
         self.writes += 1;
-        let done = block_in_place(|| ops.iter().try_for_each(|op| self.plane.apply(op)));
-        let result = done.map_err(|e| e.to_string());
+        let result = if crash::fails("apply") {
+            Err("told to fail".to_owned())
+        } else {
+            block_in_place(|| ops.iter().try_for_each(|op| self.plane.apply(op))).map_err(|e| e.to_string())
+        };
         match &result {
             Ok(()) => self.picture.clear(Topic::Apply),
             Err(why) => {
@@ -258,7 +289,7 @@ impl Actor {
                 self.blind = true;
             }
         }
-        self.core.handle(Input::Applied { id, result }, clock::now());
+        self.tell(Input::Applied { id, result });
         self.look_if_blind();
     }
 
@@ -271,8 +302,7 @@ impl Actor {
         match block_in_place(|| self.plane.read_state()) {
             Ok(state) => {
                 self.blind = false;
-                let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true };
-                self.core.handle(maps, clock::now());
+                self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true });
             }
             Err(e) => {
                 self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}"))

@@ -1,9 +1,12 @@
 //! The product as an operator meets it: a configuration file, the daemon, the command line and its JSON.
 
 use std::fmt::Write;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -311,15 +314,43 @@ pub fn member<'a>(status: &'a Value, service: &str, backend: &str) -> &'a Value 
     backends.into_iter().find(|b| b["backend"] == backend).unwrap_or_else(|| panic!("no member {backend}: {status:#}"))
 }
 
-/// Runs a command to its end.
+/// Time in which a command that is not meant to stay must have ended.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Runs a command to its end; panics if it does not end, such as a daemon that should have been refused.
 #[track_caller]
-pub fn answer(command: &mut std::process::Command) -> Answer {
-    let output = command.output().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", command.get_program()));
-    Answer {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+pub fn answer(command: &mut Command) -> Answer {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", command.get_program()));
+    let stdout = collect(child.stdout.take().expect("it is piped"));
+    let stderr = collect(child.stderr.take().expect("it is piped"));
+    let end = Instant::now() + ANSWER;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it was started") {
+            break Some(status);
+        }
+        if Instant::now() >= end {
+            child.kill().and_then(|()| child.wait()).expect("a child can be killed");
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |thread: JoinHandle<String>| thread.join().expect("reading does not panic");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    let Some(status) = status else {
+        panic!("{:?} did not end within {ANSWER:?}; it said: {stderr}", command.get_args());
+    };
+    Answer { code: status.code().unwrap_or(-1), stdout, stderr }
+}
+
+/// Reads all of a pipe on a thread, so that a full pipe never stops the command.
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A pipe that breaks gives what came before.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 /// The binary under test: named by the environment, or built beside this program.

@@ -114,7 +114,9 @@ impl Worker {
         {
             return Err(format!("one connection, two servers: {first}, then {backend}"));
         }
-        open.backend = Some(backend.clone());
+        if open.backend.replace(backend.clone()).is_none() {
+            *lock(&self.shared.tally).chosen.entry(backend.clone()).or_default() += 1;
+        }
         Ok(backend)
     }
 }

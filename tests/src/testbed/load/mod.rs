@@ -67,6 +67,8 @@ pub struct Tally {
     pub answered: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Connections with at least one answer, by the backend that gave it.
+    pub chosen: BTreeMap<String, u64>,
     /// Answers by the backend that gave them.
     pub backends: BTreeMap<String, u64>,
     /// What failed.
@@ -91,17 +93,35 @@ impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.answered += other.answered;
         self.connections += other.connections;
-        for (name, n) in &other.backends {
-            *self.backends.entry(name.clone()).or_default() += n;
+        for (sum, counts) in [(&mut self.backends, &other.backends), (&mut self.chosen, &other.chosen)] {
+            for (name, n) in counts {
+                *sum.entry(name.clone()).or_default() += n;
+            }
         }
         self.failures.extend(other.failures.iter().cloned());
         self.slowest = self.slowest.max(other.slowest);
     }
 
-    /// The share of `backend` in all answers, 0 to 1.
+    /// What it has more than `earlier`, an older state of the same load. Failures are not divided.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let minus = |later: &BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>| {
+            let more = |(name, n): (&String, &u64)| (name.clone(), n - earlier.get(name).copied().unwrap_or(0));
+            later.iter().map(more).collect()
+        };
+        Self {
+            answered: self.answered - earlier.answered,
+            connections: self.connections - earlier.connections,
+            backends: minus(&self.backends, &earlier.backends),
+            chosen: minus(&self.chosen, &earlier.chosen),
+            ..Self::default()
+        }
+    }
+
+    /// The share of `backend` in all connections, 0 to 1. Not in requests: a kept connection sends where it is.
     pub fn share(&self, backend: &str) -> f64 {
-        let n = self.backends.get(backend).copied().unwrap_or(0);
-        if self.answered == 0 { 0.0 } else { n as f64 / self.answered as f64 }
+        let n = self.chosen.get(backend).copied().unwrap_or(0);
+        let all: u64 = self.chosen.values().sum();
+        if all == 0 { 0.0 } else { n as f64 / all as f64 }
     }
 }
 
