@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::abi::Clock;
+use lb_common::abi::{Clock, EXAMINED_PER_RUN};
 use tokio::sync::mpsc;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,8 +28,6 @@ const VERIFY_EVERY: u64 = 10;
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
 /// Every record and every half-open bucket is examined within so many seconds.
 const COLLECT_WITHIN: u64 = 10;
-/// Records, and half-open buckets, of each family that one run of `collect` examines.
-const PER_RUN: u64 = 8;
 
 /// What work beside the actor came to.
 pub enum Report {
@@ -239,5 +237,5 @@ pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
 fn rounds(buckets: u64, clock: Option<&Clock>) -> u32 {
     let records = clock.map_or(0, |c| c.kept.iter().copied().max().unwrap_or(0));
     let most = buckets.max(records);
-    u32::try_from(most.div_ceil(PER_RUN * COLLECT_WITHIN)).unwrap_or(u32::MAX)
+    u32::try_from(most.div_ceil(u64::from(EXAMINED_PER_RUN) * COLLECT_WITHIN)).unwrap_or(u32::MAX)
 }
