@@ -12,7 +12,7 @@ use lb_common::abi::{
 use lb_common::conntrack::{Direction, Phase};
 use rollcall::config::model::Protocol;
 use rollcall::core::kernel::MapOp;
-use rollcall::io::bpf::types::FlowRecord;
+use rollcall::io::bpf::types::{FlowRecord, MemberCounters};
 use rollcall::io::bpf::{DataPlane, FlowFilter};
 
 use crate::sandbox::{Sandbox, sandbox};
@@ -71,6 +71,45 @@ fn counters_are_sums_over_the_cpus_of_members_in_use() {
         assert_eq!(counters.drops, expected);
         assert_eq!(counters.verdicts[&Reason::TxReset], 20 + 2 * others);
         assert_eq!(counters.verdicts.len(), Reason::ALL.len());
+    });
+}
+
+#[test]
+fn counters_of_an_id_given_to_another_begin_at_zero() {
+    sandbox(|s| {
+        let (mut plane, _) = s.open();
+        let mut traffic: PerCpuArray<MapData, Traffic> = pinned(s, maps::TRAFFIC, Map::PerCpuArray);
+        let mut stats: PerCpuArray<MapData, MemberStats> = pinned(s, maps::MEMBER_STATS, Map::PerCpuArray);
+        let mut services: PerCpuArray<MapData, ServiceStats> = pinned(s, maps::SERVICE_STATS, Map::PerCpuArray);
+        let member = Member { family: 4, service: 2, ..Default::default() };
+        for id in [7, 8] {
+            let some = Traffic { packets: 1, bytes: 100 };
+            traffic.set(TrafficSlot::forward(id), per_cpu(some, some), 0).unwrap();
+            traffic.set(TrafficSlot::reverse(id), per_cpu(some, some), 0).unwrap();
+            let closed = MemberStats { opened: 2, closed: 2, ..Default::default() };
+            stats.set(id, per_cpu(closed, closed), 0).unwrap();
+            plane.apply(&MapOp::Member(id, member)).unwrap();
+        }
+        let drops = ServiceStats { drops: [1; 48] };
+        services.set(2, per_cpu(drops, drops), 0).unwrap();
+        services.set(3, per_cpu(drops, drops), 0).unwrap();
+        for id in [2, 3] {
+            let key = ServiceKey { addr: [1, 0, 0, 0], port: 80 + id as u16, proto: 6, family: 4 };
+            plane.apply(&MapOp::Service(key, ServiceInfo { id, ..Default::default() })).unwrap();
+        }
+
+        let before = plane.counters().unwrap();
+        plane.apply(&MapOp::ClearMember(7)).unwrap();
+        plane.apply(&MapOp::Member(7, member)).unwrap();
+        plane.apply(&MapOp::ResetCursor(2)).unwrap();
+        let after = plane.counters().unwrap();
+        assert_ne!(before.members[&7], MemberCounters::default());
+        assert_eq!(after.members[&7], MemberCounters::default());
+        assert_eq!(after.members[&8], before.members[&8], "another member lost its counters");
+        assert_eq!(after.drops.keys().copied().collect::<Vec<_>>(), [3]);
+        // Writing a member anew, as a repair does, is no change of owner.
+        plane.apply(&MapOp::Member(8, member)).unwrap();
+        assert_eq!(plane.counters().unwrap().members[&8], before.members[&8]);
     });
 }
 

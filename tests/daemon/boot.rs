@@ -19,6 +19,24 @@ fn start_beside_a_running_daemon_is_refused_and_names_its_pid() {
 }
 
 #[test]
+fn start_on_the_pins_of_a_running_daemon_is_refused_and_the_first_goes_on() {
+    let mut stage = Stage::new();
+    let text = stage.file_text();
+    // Everything of its own but the pins.
+    let other = stage.bed.scratch.path("other");
+    let text = text.replace(stage.rollcall.socket().to_str().expect("plain"), &format!("{}.sock", other.display()));
+    let text = text.replace("/state\"", "/state2\"");
+    assert_eq!(text.matches("other.sock").count() + text.matches("/state2").count(), 2, "{text}");
+    std::fs::write(other.with_extension("toml"), text).expect("the folder is writable");
+    let mut command = stage.bed.edge.command(lb_tests::testbed::rollcall::binary());
+    let answer =
+        lb_tests::testbed::rollcall::answer(command.arg("run").arg("--config").arg(other.with_extension("toml")));
+    assert_eq!(answer.code, 75, "{answer:?}");
+    assert!(answer.stderr.contains("another rollcall daemon uses the data plane"), "{}", answer.stderr);
+    stage.rollcall.wait_for_all(&stage.bed, START);
+}
+
+#[test]
 fn start_with_a_bad_file_and_no_history_is_refused_and_leaves_nothing() {
     let stage = Stage::before_start();
     stage.rollcall.write_text("[edge]\ninterfaces = [\"front\"]\nbogus = 1\n");

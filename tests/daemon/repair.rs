@@ -92,3 +92,43 @@ fn daemon_that_panics_leaves_the_data_plane_to_the_flows() {
     std::fs::write(&faults, "").expect("the folder is writable");
     stage.start();
 }
+
+#[test]
+fn program_detached_by_others_returns_and_is_reported_after_its_return() {
+    let mut stage = Stage::new();
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/link-front");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    let id = || {
+        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", pin]);
+        serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string()
+    };
+    stage.bed.edge.run("bpftool", &["link", "detach", "id", &id()]);
+    stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
+        status["warnings"].to_string().contains("something took the program off front")
+    });
+    let links = stage.bed.edge.run("ip", &["link", "show", "front"]);
+    assert!(links.contains("xdp"), "warned, but not put back: {links}");
+}
+
+#[test]
+fn down_of_a_killed_daemon_removes_pins_addresses_and_socket() {
+    let mut stage = Stage::new();
+    stage.rollcall.kill();
+    let good = stage.file_text();
+    stage.rollcall.write_text("[edge\n");
+    let refused = stage.rollcall.cli(&stage.bed, &["down", "--yes"]);
+    assert_eq!(refused.code, 78, "what to take down is not known: {refused:?}");
+    assert!(stage.is_pinned());
+
+    stage.rollcall.write_text(&good);
+    let down = stage.rollcall.cli(&stage.bed, &["down", "--yes"]);
+    assert_eq!((down.code, down.stderr.as_str()), (0, ""), "{down:?}");
+    assert!(!stage.is_pinned() && !stage.rollcall.socket().exists());
+    let front = stage.bed.edge.run("ip", &["address", "show", "front"]);
+    assert!(!front.contains("xdp"), "{front}");
+    for family in [Family::V4, Family::V6] {
+        let vip = stage.bed.vip(family).to_string();
+        assert!(!front.contains(&vip), "{vip} is left: {front}");
+    }
+    stage.start();
+}

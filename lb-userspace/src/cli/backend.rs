@@ -55,7 +55,7 @@ pub(super) enum Verb {
         #[arg(long = "service", value_name = "NAME", required = true, value_parser = name::<ServiceName>)]
         services: Vec<ServiceName>,
         /// Its port in those services. Default: the service's own.
-        #[arg(long)]
+        #[arg(long, value_parser = port)]
         port: Option<NonZeroU16>,
         /// Its weight in those services. Default: 1.
         #[arg(long, value_parser = weight)]
@@ -87,7 +87,7 @@ pub(super) enum Verb {
         #[arg(long, group = "change", value_parser = weight)]
         weight: Option<NonZeroU16>,
         /// The new port.
-        #[arg(long, group = "change")]
+        #[arg(long, group = "change", value_parser = port)]
         port: Option<NonZeroU16>,
         /// The new owner.
         #[arg(long, group = "change")]
@@ -99,6 +99,10 @@ pub(super) enum Verb {
 pub(super) fn name<T: TryFrom<String, Error = String>>(text: &str) -> Result<T, String> {
     T::try_from(text.to_owned())
         .map_err(|e| format!("{e}: 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"))
+}
+
+fn port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "a port is a whole number from 1 to 65535".to_owned())
 }
 
 fn weight(text: &str) -> Result<NonZeroU16, String> {

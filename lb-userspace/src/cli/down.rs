@@ -1,15 +1,13 @@
-//! `rollcall down`: the data plane goes away, with every flow. Through the daemon if it runs; else the pinned data plane
-//! is removed directly, so that a dead daemon never holds a host hostage.
+//! `rollcall down`: the data plane goes away, with every flow. Through the daemon if it runs; else what it
+//! left is removed directly, so that a dead daemon never holds a host hostage.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 
 use super::output::Paint;
 use super::{Context, Outcome};
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
-use crate::daemon::lock::InstanceLock;
-use crate::io::bpf::DataPlane;
+use crate::daemon::remains;
 
 /// Where the daemon keeps its state and its lock, unless the configuration says otherwise.
 const STATE_DIR: &str = "/var/lib/rollcall";
@@ -31,7 +29,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let stopping = match context.client.post::<Stopping>("/v1/down").await {
         Ok(stopping) => stopping,
         Err(e) if e.code == ErrorCode::Unavailable && !context.client.is_answered().await => {
-            remove(context).map(|()| Stopping { by_daemon: false })?
+            remove(context).await.map(|()| Stopping { by_daemon: false })?
         }
         Err(e) => return Err(e),
     };
@@ -51,24 +49,27 @@ fn confirm() -> Result<(), ControlError> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
 }
 
-/// VIPs stay on the interface: what was added is known to the daemon's state alone, and the next start cleans up. The
-/// daemon's lock is held meanwhile, so that a daemon that listens on another socket keeps its data plane.
-fn remove(context: &Context) -> Result<(), ControlError> {
-    let (pin_dir, state_dir) = crate::config::load(&context.config).map_or_else(
-        |_| (PathBuf::from(PIN_DIR), PathBuf::from(STATE_DIR)),
-        |loaded| (loaded.config.control.pin_dir, loaded.config.control.state_dir),
-    );
-    let _lock = if state_dir.exists() { Some(InstanceLock::take(&state_dir)?) } else { None };
-    DataPlane::remove(&pin_dir).map_err(|e| {
-        ControlError::new(ErrorCode::System, format!("cannot remove the data plane at {}: {e}", pin_dir.display()))
-            .with_hint("run it as root")
-    })
+/// A file that is there but wrong may have named other places: then what to remove is not known.
+async fn remove(context: &Context) -> Result<(), ControlError> {
+    let (pin_dir, state_dir) = match crate::config::load(&context.config) {
+        Ok(loaded) => (loaded.config.control.pin_dir, loaded.config.control.state_dir),
+        Err(_) if !context.config.exists() => (PIN_DIR.into(), STATE_DIR.into()),
+        Err(e) => {
+            return Err(ControlError::from(e).with_hint(
+                "without a daemon, the file says what to take down: correct it, or name another by --config",
+            ));
+        }
+    };
+    for problem in remains::remove(&pin_dir, &state_dir, context.client.socket()).await? {
+        eprintln!("warning: not removed: {problem}");
+    }
+    Ok(())
 }
 
 fn render(stopping: &Stopping, _: Paint) -> String {
     if stopping.by_daemon {
         "the data plane is down, and the daemon stops\n".into()
     } else {
-        "the daemon is not running; its pinned data plane is removed, addresses it added stay on the interface\n".into()
+        "the daemon is not running; what it left, data plane and addresses, is removed\n".into()
     }
 }

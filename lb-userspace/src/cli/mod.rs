@@ -201,6 +201,7 @@ mod tests {
     #[case::unknown_verb(&["fly"])]
     #[case::set_without_change(&["backend", "set", "web-01"])]
     #[case::weight_zero(&["backend", "set", "web-01", "--weight", "0"])]
+    #[case::port_zero(&["backend", "set", "web-01", "--port", "0"])]
     #[case::name_with_space(&["backend", "show", "a b"])]
     #[case::add_without_service(&["backend", "add", "web-01", "--address", "10.0.0.1"])]
     #[case::limit_zero(&["flows", "--limit", "0"])]

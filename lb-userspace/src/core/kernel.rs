@@ -45,7 +45,7 @@ pub enum MapOp {
     Settings(Box<Settings>),
     /// Write `MEMBERS[id]`.
     Member(MemberId, Member),
-    /// Zero `MEMBERS[id]`.
+    /// Zero `MEMBERS[id]` and the member's counters: who takes the id next begins at nothing.
     ClearMember(MemberId),
     /// Write slots from `offset` on. They are not in use by any descriptor.
     Slots {
@@ -56,7 +56,7 @@ pub enum MapOp {
     },
     /// Store `DESCRIPTORS[id]` as one word.
     Descriptor(ServiceId, Descriptor),
-    /// Zero `CURSORS[id]` (a new service takes the id).
+    /// Zero `CURSORS[id]` and the service's counters (a new service takes the id).
     ResetCursor(ServiceId),
     /// Insert or overwrite in `SERVICES`.
     Service(ServiceKey, ServiceInfo),

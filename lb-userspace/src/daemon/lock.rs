@@ -20,7 +20,10 @@ impl InstanceLock {
     /// Takes the lock, creating the directory if need be.
     pub fn take(state_dir: &Path) -> Result<Self, ControlError> {
         let path = state_dir.join("lock");
-        let fail = |what: &str, e: &dyn std::fmt::Display| system(format!("cannot {what} {}: {e}", path.display()));
+        let fail = |what: &str, e: &dyn std::fmt::Display| {
+            system(format!("cannot {what} {}: {e}", path.display()))
+                .with_hint("control.state_dir must lie on a file system that can be written and has space")
+        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)
@@ -43,6 +46,32 @@ impl InstanceLock {
         file.rewind().map_err(|e| fail("write", &e))?;
         writeln!(file, "{}", std::process::id()).map_err(|e| fail("write", &e))?;
         Ok(Self { _file: file })
+    }
+}
+
+/// The same for a pin directory, which the kernel's file system lets nobody write a pid into: two daemons with separate
+/// states must not share one data plane.
+pub struct PinLock {
+    _directory: Flock<File>,
+}
+
+impl PinLock {
+    /// Takes the lock; `None` if the directory does not exist yet.
+    pub fn take(pin_dir: &Path) -> Result<Option<Self>, ControlError> {
+        let fail = |e: &dyn std::fmt::Display| system(format!("cannot lock {}: {e}", pin_dir.display()));
+        let directory = match File::open(pin_dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| fail(&e))?,
+        };
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(directory) => Ok(Some(Self { _directory: directory })),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("another rollcall daemon uses the data plane in {}", pin_dir.display()),
+            )
+            .with_hint("stop that one first, or give this one its own control.pin_dir, state_dir and socket")),
+            Err((_, e)) => Err(fail(&e)),
+        }
     }
 }
 
@@ -73,6 +102,17 @@ mod tests {
         assert!(refused.message.contains(&format!("pid {}", std::process::id())), "{}", refused.message);
         drop(first);
         InstanceLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn pin_lock_held_second_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = PinLock::take(dir.path()).unwrap().expect("the directory exists");
+        let refused = PinLock::take(dir.path()).err().unwrap();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        drop(first);
+        assert!(PinLock::take(dir.path()).unwrap().is_some());
+        assert!(PinLock::take(&dir.path().join("absent")).unwrap().is_none());
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod notify;
 mod picture;
 mod placing;
 mod probes;
+pub(crate) mod remains;
 mod requests;
 mod revise;
 mod signals;
@@ -40,6 +41,7 @@ use actor::{Actor, Inbox, Parts};
 use boot::Boot;
 use error::system;
 use handle::Handle;
+use lock::PinLock;
 use picture::{Picture, Topic};
 use placing::Net;
 use probes::Prober;
@@ -68,8 +70,13 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
     let config = boot.running.config.clone();
     host::check_interfaces(&config, None)?;
     let listeners = control::bind(&config.control.socket, config.control.metrics).await?;
+    let pins = PinLock::take(&config.control.pin_dir)?;
     let (plane, adopted) = DataPlane::open(&open_options(&config)).map_err(bpf_error::for_people)?;
     crash::point("after_open");
+    let _pins = match pins {
+        Some(pins) => Some(pins),
+        None => PinLock::take(&config.control.pin_dir)?,
+    };
     let result = serve(boot, plane, adopted, listeners, signals).await;
     // A cold start that failed leaves nothing behind; its own error is the one to tell. Once the program forwards, no
     // failure of the daemon takes it away from the flows.

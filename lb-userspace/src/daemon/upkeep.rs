@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::abi::Clock;
+use lb_common::abi::{Clock, EXAMINED_PER_RUN};
 use tokio::sync::mpsc;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,8 +28,6 @@ const VERIFY_EVERY: u64 = 10;
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
 /// Every record and every half-open bucket is examined within so many seconds.
 const COLLECT_WITHIN: u64 = 10;
-/// Records, and half-open buckets, of each family that one run of `collect` examines.
-const PER_RUN: u64 = 8;
 
 /// What work beside the actor came to.
 pub enum Report {
@@ -90,6 +88,7 @@ impl Actor {
         if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {
             self.upkeep.drift = None;
             self.picture.clear(Topic::Drift);
+            self.picture.clear(Topic::Detached);
         }
         self.input(Input::Tick)
     }
@@ -192,10 +191,15 @@ impl Actor {
         // By the configuration and not by what was attached: putting it back may have failed before.
         let missing =
             |name: &&String| device_index(name).is_some_and(|index| !found.iter().any(|f| f.ifindex == index));
-        if let Some(lost) = placing::interfaces(&self.running.config).iter().find(missing) {
-            if self.picture.attached.iter().any(|a| a.interface == *lost) {
-                let text = format!("something took the program off {lost}; it is put back");
-                self.picture.warn(Topic::Attach, text);
+        let lost: Vec<&String> = placing::interfaces(&self.running.config).iter().filter(missing).collect();
+        if !lost.is_empty() {
+            let taken = |name: &&&String| self.picture.attached.iter().any(|a| a.interface == ***name);
+            let taken = lost.iter().filter(taken).map(|name| name.as_str()).collect::<Vec<_>>().join(" and ");
+            if !taken.is_empty() {
+                // Stays to be read when the program is long back: who did it may do it again.
+                self.upkeep.drift = Some(Instant::now());
+                let text = format!("something took the program off {taken}; it was put back");
+                self.picture.warn(Topic::Detached, text);
             }
             self.place_again().await;
         }
@@ -233,5 +237,5 @@ pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
 fn rounds(buckets: u64, clock: Option<&Clock>) -> u32 {
     let records = clock.map_or(0, |c| c.kept.iter().copied().max().unwrap_or(0));
     let most = buckets.max(records);
-    u32::try_from(most.div_ceil(PER_RUN * COLLECT_WITHIN)).unwrap_or(u32::MAX)
+    u32::try_from(most.div_ceil(u64::from(EXAMINED_PER_RUN) * COLLECT_WITHIN)).unwrap_or(u32::MAX)
 }

@@ -107,10 +107,9 @@ impl EditError {
                 "leave the address out to use the existing backend, or choose another name".into()
             }
             Self::OtherOwner(backend) => format!("rollcall backend set {backend} changes its owner"),
-            Self::LastMember { backend, .. } => format!(
-                "add another member first, or remove the service from the file; to take it out for a while, use \
-                 rollcall backend drain {backend}"
-            ),
+            Self::LastMember { .. } => {
+                "add another member first (rollcall backend add), or remove the service from the file".into()
+            }
             Self::Nothing(_) => "name a weight, a port or an owner".into(),
         })
     }

@@ -90,10 +90,7 @@ pub(crate) fn port(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
 pub(crate) fn weight(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
     let zero = value.as_integer().is_some_and(|n| !n.as_str().is_empty() && n.as_str().bytes().all(|b| b == b'0'));
     if zero {
-        return Err(Refusal::with(
-            "must be 1 to 65535",
-            "to take a server out of rotation for a while, use rollcall backend drain",
-        ));
+        return Err(Refusal::with("must be 1 to 65535", "to take a server out, rollcall backend remove it"));
     }
     port(value)
 }

@@ -254,7 +254,7 @@ seed = -1
 #[case::weight_zero(
     "weight = 3",
     "weight = 0",
-    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out of rotation for a while, use rollcall backend drain"
+    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out, rollcall backend remove it"
 )]
 #[case::weight_negative(
     "weight = 3",
@@ -405,7 +405,7 @@ fn parse_of_a_file_with_many_errors_reports_all_in_order() {
 }
 
 #[test]
-fn weight_of_zero_names_the_verb_that_drains() {
+fn weight_of_zero_names_the_verb_that_takes_a_server_out() {
     let errors = parse(&GOOD.replace("weight = 3", "weight = 0")).unwrap_err();
-    assert!(errors.contains("rollcall backend drain"));
+    assert!(errors.contains("rollcall backend remove"));
 }
