@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use aya::Pod;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES, Member, MemberStats, ServiceStats, Traffic, TrafficSlot};
+use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES, Member, MemberStats, ServiceStats, Traffic, TrafficSlot, maps};
 use lb_common::hash::bitmap_bit6;
 
 use super::error::{BpfError, errno};
@@ -26,7 +26,7 @@ impl DataPlane {
             MapOp::ClearMember(id) => self.clear_member(*id),
             MapOp::Slots { offset, slots } => self.write_slots(*offset, slots),
             MapOp::Descriptor(id, descriptor) => {
-                in_range("service", *id, MAX_SERVICES)?;
+                in_range(maps::DESCRIPTORS, *id, MAX_SERVICES)?;
                 self.maps.descriptors.store(*id as usize, descriptor.0);
                 Ok(())
             }
@@ -45,7 +45,7 @@ impl DataPlane {
     }
 
     fn set_member(&mut self, id: u32, member: &Member) -> Result<(), BpfError> {
-        in_range("member", id, MAX_MEMBERS)?;
+        in_range(maps::MEMBERS, id, MAX_MEMBERS)?;
         // SAFETY: plain old data of whole words, see the ABI.
         let words: [u64; MEMBER_WORDS] = unsafe { std::mem::transmute(*member) };
         for (i, word) in words.into_iter().enumerate() {
@@ -141,12 +141,12 @@ fn set_all<V: Pod>(map: &mut PerCpuArray<MapData, V>, index: u32, value: V, name
     map.set(index, values, 0).map_err(|e| BpfError::kernel(what(), &e))
 }
 
-fn in_range(what: &str, id: u32, end: u32) -> Result<(), BpfError> {
+fn in_range(map: &str, id: u32, end: u32) -> Result<(), BpfError> {
     if id < end {
         return Ok(());
     }
     Err(BpfError::Kernel {
-        what: format!("cannot write {what} {id}"),
+        what: format!("cannot write {map}[{id}]"),
         cause: format!("ids end at {}", end - 1),
         errno: None,
     })
