@@ -1,7 +1,7 @@
 //! A packet of no known flow: a half-open flow's, a service's first, or none of ours.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Flow, LocalKind, Reason, ServiceKey, Settings, service_flags};
+use lb_common::abi::{Flow, FlowKey, LocalKind, Reason, ServiceKey, Settings, service_flags};
 use lb_common::conntrack::{Event, Phase, State, proves};
 use lb_common::wire::load::{load16, load32};
 use lb_common::wire::{Packet, eth, l4};
@@ -88,7 +88,8 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
         Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),
         Search::Found(owned) => {
             let tcp = key.proto == u32::from(l4::TCP);
-            if tcp && opens && (unsafe { (*owned.flow()).seq } != next.seq || is_over::<F>(&owned, key.proto)) {
+            next.reverse_key = answer_key::<F>(unsafe { &*owned.flow() }, key.proto);
+            if tcp && opens && (unsafe { (*owned.flow()).seq } != next.seq || is_over::<F>(&next.reverse_key)) {
                 // Another attempt from the same port, or one that a reset ended: forget the first.
                 half_open::release::<F>(owned.slot);
                 owned.vacate();
@@ -101,10 +102,9 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
 
 /// Whether a half-open flow was reset.
 #[inline(always)]
-fn is_over<F: Family>(owned: &Owned<F::Addr>, proto: u32) -> bool {
-    let reverse = F::flows().get_ptr(&answer_key::<F>(unsafe { &*owned.flow() }, proto));
+fn is_over<F: Family>(reverse_key: &FlowKey<F::Addr>) -> bool {
     // SAFETY: a map value.
-    reverse.is_none_or(|reverse| !State(unsafe { (*reverse).state }).is_active())
+    F::flows().get_ptr(reverse_key).is_none_or(|reverse| !State(unsafe { (*reverse).state }).is_active())
 }
 
 /// The next packet of a half-open flow.
@@ -117,7 +117,6 @@ fn half_open_flow<F: Family>(
     flags: u8,
 ) -> u32 {
     let service = next.service.id;
-    next.reverse_key = answer_key::<F>(unsafe { &*owned.flow() }, frame.key.proto);
     let Some(reverse) = F::flows().get_ptr_mut(&next.reverse_key) else {
         owned.vacate();
         return count::drop_of(service, Reason::DropNoFlow);
