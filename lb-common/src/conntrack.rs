@@ -1,7 +1,7 @@
 //! Conntrack phases: pure transitions of a flow's 32-bit state word. The maps that hold it belong to the program.
 //!
 //! The word of the *reverse* entry is the authority. Phases only move forward, except that a new attempt replaces the
-//! whole flow.
+//! whole flow. Each word changes by compare-and-swap, and at most [`State::MOVES`] times in a flow's life.
 
 /// Which direction an entry forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,24 @@ impl Phase {
     }
 }
 
-/// A flow's state word.
+/// What moves a flow from state to state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The backend answered.
+    Answered,
+    /// The client proved that it heard the backend.
+    Established,
+    /// The client sent a FIN.
+    FinClient,
+    /// The backend sent a FIN.
+    FinBackend,
+    /// One side sent a reset.
+    Reset,
+    /// The record is given up.
+    Closed,
+}
+
+/// A flow's state word: phase in bits 0-7, flags in bits 8-15, salt in bits 16-31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State(pub u32);
 
@@ -69,8 +86,16 @@ impl State {
     /// A reset was seen.
     pub const RESET: u32 = 0x800;
 
-    /// A flow's first state.
-    pub const OPENING: Self = Self(Phase::Opening as u32);
+    /// More often than this no word moves: to answered, to established, a FIN of either side, a reset, to closed. Who
+    /// tries once more than that to move a word has moved it, or need not.
+    pub const MOVES: u32 = 6;
+
+    /// A flow's first state. The salt (low 16 bits of it) stays in the word's upper half to the end: a map element is
+    /// reused at once, and a compare-and-swap by who still takes it for the old flow's must fail.
+    #[inline(always)]
+    pub const fn opening(salt: u32) -> Self {
+        Self(Phase::Opening as u32 | salt << 16)
+    }
 
     /// The phase's number, see [`Phase`].
     #[inline(always)]
@@ -139,6 +164,19 @@ impl State {
         self.with(Phase::Closed)
     }
 
+    /// The state after an event.
+    #[inline(always)]
+    pub const fn after(self, event: Event) -> Self {
+        match event {
+            Event::Answered => self.answered(),
+            Event::Established => self.established(),
+            Event::FinClient => self.fin(Direction::Forward),
+            Event::FinBackend => self.fin(Direction::Reverse),
+            Event::Reset => self.reset(),
+            Event::Closed => self.closed(),
+        }
+    }
+
     /// Whether the port must rest for the backend's TIME_WAIT.
     #[inline(always)]
     pub const fn backend_waits(self) -> bool {
@@ -160,7 +198,7 @@ mod tests {
 
     #[test]
     fn close_by_client_first_leaves_no_time_wait_at_the_backend() {
-        let s = State::OPENING.answered().established();
+        let s = State::opening(7).answered().established();
         assert!(!s.is_half_open() && s.is_active());
         let s = s.fin(Direction::Forward);
         assert_eq!(s.phase(), Phase::Closing as u32);
@@ -171,9 +209,9 @@ mod tests {
 
     #[test]
     fn close_by_backend_first_rests_the_port() {
-        let s = State::OPENING.answered().established().fin(Direction::Reverse).fin(Direction::Forward);
+        let s = State::opening(7).answered().established().fin(Direction::Reverse).fin(Direction::Forward);
         assert!(s.backend_waits());
-        assert!(!State::OPENING.fin(Direction::Reverse).reset().backend_waits());
+        assert!(!State::opening(7).fin(Direction::Reverse).reset().backend_waits());
     }
 
     #[test]
@@ -185,21 +223,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn phases_never_move_back(steps in proptest::collection::vec(0u8..6, 0..20)) {
-            let mut s = State::OPENING;
+        fn phases_never_move_back_and_moves_are_bounded(steps in proptest::collection::vec(0u8..6, 0..20)) {
+            let mut s = State::opening(0xbeef);
+            let mut moves = 0;
             for step in steps {
-                let next = match step {
-                    0 => s.answered(),
-                    1 => s.established(),
-                    2 => s.fin(Direction::Forward),
-                    3 => s.fin(Direction::Reverse),
-                    4 => s.reset(),
-                    _ => s.closed(),
-                };
+                let next = s.after(match step {
+                    0 => Event::Answered,
+                    1 => Event::Established,
+                    2 => Event::FinClient,
+                    3 => Event::FinBackend,
+                    4 => Event::Reset,
+                    _ => Event::Closed,
+                });
                 prop_assert!(next.phase() >= s.phase());
                 prop_assert!(Phase::from_number(next.phase()).is_some());
+                prop_assert_eq!(next.0 >> 16, 0xbeef, "the salt stays");
+                moves += u32::from(next != s);
                 s = next;
             }
+            prop_assert!(moves <= State::MOVES, "{} moves", moves);
         }
     }
 }

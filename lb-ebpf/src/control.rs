@@ -1,30 +1,22 @@
 //! What moves a flow from phase to phase: TCP's control segments, answers, and the end. The phases themselves are
 //! `lb_common::conntrack`'s; the reverse entry's state word is the authority.
 
-use aya_ebpf::helpers::bpf_jiffies64;
-use lb_common::abi::{Flow, FlowKey};
-use lb_common::conntrack::{Direction, Phase, State};
-use lb_common::wire::l4;
+use aya_ebpf::{helpers::bpf_jiffies64, programs::XdpContext};
+use lb_common::abi::{Flow, FlowKey, Reason};
+use lb_common::conntrack::{Direction, Event, Phase, State};
+use lb_common::wire::load::load32;
+use lb_common::wire::{Packet, eth, l4};
 
 use crate::atomics::swap32;
 use crate::count;
 use crate::family::Family;
+use crate::forward::is_to_us;
+use crate::frame::Window;
 use crate::maps::SETTINGS;
+use crate::step::Step;
 
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// What to do with a segment.
-pub struct Move;
-
-impl Move {
-    /// Forward it.
-    pub const FORWARD: u32 = 0;
-    /// It opens a new flow where an old one ended: choose again.
-    pub const REOPEN: u32 = 1;
-    /// Refuse it.
-    pub const REFUSE: u32 = 2;
-}
 
 /// The key of the packets that answer a rewritten one.
 #[inline(always)]
@@ -32,22 +24,57 @@ pub fn answer_key<F: Family>(flow: &Flow<F::Addr>, proto: u32) -> FlowKey<F::Add
     FlowKey { src: flow.dst, dst: flow.src, ports: flow.ports.rotate_left(16), proto }
 }
 
-/// A SYN, FIN or RST of a known flow.
+/// Whether `other` is the opposite direction of the flow whose packets arrive under `key`: what it sends out answers
+/// them. Ports and tuples are used again, so an entry found under a computed key may be another flow's.
+#[inline(always)]
+pub fn is_opposite<F: Family>(other: &Flow<F::Addr>, key: &FlowKey<F::Addr>) -> bool {
+    other.ports == key.ports.rotate_left(16) && F::same(&other.src, &key.dst) && F::same(&other.dst, &key.src)
+}
+
+/// A SYN, FIN or RST of a known flow, left in [`crate::step::Work`]: [`Step::FORWARD`], [`Step::MISS`] where it opens a new flow in
+/// place of an ended one, or its verdict. What would not be forwarded changes nothing.
 #[inline(never)]
-pub fn segment<F: Family>(key: &FlowKey<F::Addr>, flow: *mut Flow<F::Addr>, flags: u8, seq: u32) -> u32 {
-    if l4::contradict(flags) {
-        return Move::REFUSE;
-    }
+pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
+        return count::drop(Reason::DropInternal);
+    };
+    // SAFETY: this CPU's.
+    let frame = unsafe { &*work }.found.frame();
+    let key = frame.key;
     // SAFETY: map values, here and below; words that others change are changed by compare-and-swap.
-    let from_client = unsafe { (*flow).direction } == Direction::Forward as u32;
+    let (service, from_client) = unsafe { ((*flow).service, (*flow).direction == Direction::Forward as u32) };
+    let window = Window::new(ctx);
+    let (Some(link), Some(ip), Some(tcp)) = (
+        window.ptr(0, eth::HEADER),
+        window.ptr(frame.at.l3, F::HEADER),
+        window.ptr(frame.at.l4, l4::TCP_HEADER),
+    ) else {
+        return count::drop_of(service, Reason::DropTruncated);
+    };
+    if !is_to_us(link, settings) {
+        return count::pass(Reason::PassOtherMac);
+    }
+    // SAFETY: the headers are there.
+    let (ttl, doff, flags, seq) = unsafe {
+        (*ip.add(F::TTL), *tcp.add(l4::TCP_DOFF), *tcp.add(l4::TCP_FLAGS), u32::from_be(load32(tcp.add(l4::TCP_SEQ))))
+    };
+    if ttl <= 1 {
+        return count::drop_of(service, Reason::DropTtl);
+    }
+    if !l4::tcp_fits(doff, frame.at.room()) {
+        return count::drop_of(service, Reason::DropMalformed);
+    }
+    if l4::contradict(flags) {
+        return count::drop_of(service, Reason::DropFlags);
+    }
     let authority = if from_client {
         let reverse = answer_key::<F>(unsafe { &*flow }, key.proto);
         match F::flows().get_ptr_mut(&reverse) {
-            Some(reverse) => reverse,
-            None => {
+            Some(reverse) if is_opposite::<F>(unsafe { &*reverse }, key) => reverse,
+            _ => {
                 // An orphan cannot be forwarded back; give its tuple up.
                 let _ = F::flows().remove(key);
-                return Move::REOPEN;
+                return Step::MISS;
             }
         }
     } else {
@@ -59,27 +86,26 @@ pub fn segment<F: Family>(key: &FlowKey<F::Addr>, flow: *mut Flow<F::Addr>, flag
             if flags & l4::ACK != 0 && state.is_half_open() {
                 answer::<F>(authority, seq);
             }
-            return Move::FORWARD;
+            return Step::FORWARD;
         }
         if state.phase() < Phase::Closing as u32 {
             // The backend challenges it (RFC 5961, section 4); a spoofed SYN must not move a living flow.
-            return Move::FORWARD;
+            return Step::FORWARD;
         }
-        change(authority, state, state.closed());
+        advance(authority, Event::Closed);
         let _ = F::flows().remove(key);
-        return Move::REOPEN;
+        return Step::MISS;
     }
-    let direction = if from_client { Direction::Forward } else { Direction::Reverse };
     if flags & l4::RST != 0 {
-        count::member(unsafe { (*authority).member }, |stats| match direction {
-            Direction::Forward => stats.resets_client += 1,
-            Direction::Reverse => stats.resets_backend += 1,
+        count::member(unsafe { (*authority).member }, |stats| match from_client {
+            true => stats.resets_client += 1,
+            false => stats.resets_backend += 1,
         });
-        change(authority, state, state.reset());
+        advance(authority, Event::Reset);
     } else {
-        change(authority, state, state.fin(direction));
+        advance(authority, if from_client { Event::FinClient } else { Event::FinBackend });
     }
-    Move::FORWARD
+    Step::FORWARD
 }
 
 /// The backend's answer: its SYN-ACK with sequence number `seq`, or a datagram. Measures the handshake once.
@@ -88,9 +114,8 @@ pub fn answer<F: Family>(reverse: *mut Flow<F::Addr>, seq: u32) {
     // SAFETY: a map value.
     unsafe {
         (*reverse).seq = seq;
-        let state = State((*reverse).state);
         let now = bpf_jiffies64() as u32;
-        if change(reverse, state, state.answered()) && (*reverse).answered == 0 {
+        if advance(reverse, Event::Answered) != 0 && (*reverse).answered == 0 {
             (*reverse).answered = now | 1;
             let waited = u64::from(now.wrapping_sub((*reverse).opened));
             let hz = SETTINGS.get(0).map_or(0, |s| u64::from(s.hz)).max(1);
@@ -102,14 +127,27 @@ pub fn answer<F: Family>(reverse: *mut Flow<F::Addr>, seq: u32) {
     }
 }
 
-/// Moves the authority from one state to another; counts the end of an active flow. Says whether it was we who moved it.
+/// Moves a flow's state, and counts the end of an active flow. Yields the word that it replaced; 0: the event changes
+/// nothing (any more).
+///
+/// Where another CPU moves the word meanwhile, it tries again: without that, a FIN at the moment of collection would
+/// leave the flow counted as active for ever.
 #[inline(always)]
-pub fn change<A>(authority: *mut Flow<A>, old: State, new: State) -> bool {
-    if old.0 == new.0 || !unsafe { swap32(&raw mut (*authority).state, old.0, new.0) } {
-        return false;
+pub fn advance<A>(authority: *mut Flow<A>, event: Event) -> u32 {
+    // SAFETY: a map value.
+    let (word, member) = unsafe { (&raw mut (*authority).state, (*authority).member) };
+    for _ in 0..=State::MOVES {
+        let old = State(unsafe { word.read_volatile() });
+        let new = old.after(event);
+        if old.0 == new.0 {
+            return 0;
+        }
+        if unsafe { swap32(word, old.0, new.0) } {
+            if old.is_active() && !new.is_active() {
+                count::member(member, |stats| stats.closed += 1);
+            }
+            return old.0;
+        }
     }
-    if old.is_active() && !new.is_active() {
-        count::member(unsafe { (*authority).member }, |stats| stats.closed += 1);
-    }
-    true
+    0
 }

@@ -2,20 +2,18 @@
 //! record, so no flow is freed twice, and no walk stalls the machine.
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
-use lb_common::abi::{FlowKey, HALF_OPEN_WAYS, Settings, Slot};
-use lb_common::conntrack::{Phase, State};
+use lb_common::abi::{EXAMINED_PER_RUN, FlowKey, HALF_OPEN_WAYS, Settings, Slot};
+use lb_common::conntrack::{Event, Phase, State};
 use lb_common::wire::l4;
 
 use crate::atomics::add64;
-use crate::control::{answer_key, change};
+use crate::control::{advance, answer_key, is_opposite};
 use crate::family::{Family, V4, V6};
 use crate::half_open;
 use crate::maps::{CLOCK, SETTINGS};
 
 /// Records that a new flow examines.
 const PER_FLOW: u32 = 2;
-/// Records, and half-open buckets, of each family that one run of `collect` examines.
-const PER_RUN: u32 = 8;
 
 /// Examines a few records.
 #[inline(never)]
@@ -34,9 +32,9 @@ pub fn run() {
     let first = unsafe {
         (*clock).jiffies = bpf_jiffies64();
         (*clock).monotonic_ns = bpf_ktime_get_ns();
-        add64(&raw mut (*clock).next_bucket, u64::from(PER_RUN)) as u32
+        add64(&raw mut (*clock).next_bucket, u64::from(EXAMINED_PER_RUN)) as u32
     };
-    for i in 0..PER_RUN {
+    for i in 0..EXAMINED_PER_RUN {
         next_record::<V4>();
         next_record::<V6>();
         next_bucket::<V4>(settings, first.wrapping_add(i));
@@ -71,8 +69,7 @@ fn is_over<F: Family>(key: &FlowKey<F::Addr>, settings: &Settings) -> bool {
     let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
     if let Some(forward) = F::flows().get_ptr_mut(&forward_key) {
         // The tuple may belong to a newer flow by now.
-        let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
-        let forward_seen = unsafe { (*forward).last_seen };
+        let (owns, forward_seen) = unsafe { (is_opposite::<F>(&*forward, key), (*forward).last_seen) };
         if owns && forward_seen.wrapping_sub(seen) as i32 > 0 {
             seen = forward_seen;
         }
@@ -102,12 +99,10 @@ fn limit(state: State, proto: u32, settings: &Settings) -> u32 {
 #[inline(always)]
 fn free<F: Family>(key: &FlowKey<F::Addr>) {
     let Some(reverse) = F::flows().get_ptr_mut(key) else { return };
-    let state = State(unsafe { (*reverse).state });
-    change(reverse, state, state.closed());
+    advance(reverse, Event::Closed);
     let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
     if let Some(forward) = F::flows().get_ptr_mut(&forward_key) {
-        let owns = unsafe { (*forward).ports == key.ports.rotate_left(16) && F::same(&(*forward).dst, &key.src) };
-        if owns {
+        if is_opposite::<F>(unsafe { &*forward }, key) {
             let _ = F::flows().remove(&forward_key);
         }
     }

@@ -1,14 +1,21 @@
 //! What differs between IPv4 and IPv6: maps, key, hash, and the rewrite of the IP header. All else is generic.
 
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue};
-use lb_common::abi::{Addr4, Addr6, Bucket, Flow, FlowKey, Settings};
-use lb_common::checksum::{delta32, update};
+use lb_common::abi::{Addr4, Addr6, Bucket, Flow, FlowKey, FlowKey4, FlowKey6, Settings};
+use lb_common::checksum::{delta32, update16};
 use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6, tag4, tag6};
 use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
 use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6};
 
 use crate::maps;
 use crate::step::Work;
+
+/// A value that may be written by words of eight bytes.
+#[repr(C, align(8))]
+pub struct Aligned<T>(pub T);
+
+/// What a TTL less by one adds to the IPv4 header's sum: the TTL is the first byte of its word.
+const TTL_DELTA: u64 = 0xfffe;
 
 /// A version of IP.
 pub trait Family: Sized {
@@ -22,6 +29,8 @@ pub trait Family: Sized {
     const HEADER: usize;
     /// Offset of TTL or hop limit.
     const TTL: usize;
+    /// A key to be filled.
+    const EMPTY_KEY: FlowKey<Self::Addr>;
 
     fn flows() -> &'static HashMap<FlowKey<Self::Addr>, Flow<Self::Addr>>;
     fn half_open() -> &'static Array<Bucket<Self::Addr>>;
@@ -35,8 +44,8 @@ pub trait Family: Sized {
     fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault>;
     /// Destination address of the header at `ip`.
     unsafe fn destination(ip: *const u8) -> Self::Addr;
-    /// Source address of the header at `ip`.
-    unsafe fn source(ip: *const u8) -> Self::Addr;
+    /// Writes the addresses of the header at `ip` into a key.
+    unsafe fn addresses(ip: *const u8, key: &mut Aligned<FlowKey<Self::Addr>>);
     fn bitmap_bit(addr: &Self::Addr) -> (u32, u32);
     fn hash(key: &FlowKey<Self::Addr>, seed: u32) -> FlowHash;
     fn tag(key: &FlowKey<Self::Addr>) -> u32;
@@ -51,7 +60,9 @@ pub trait Family: Sized {
     fn pool(settings: &Settings, index: u32) -> &Self::Addr;
     /// What replacing one address by another adds to a checksum.
     fn delta(old: &Self::Addr, new: &Self::Addr) -> u64;
-    /// Writes addresses, decrements the TTL, updates the header's checksum.
+    /// What forwarding adds to the IP header's sum, given what the addresses add.
+    fn header_delta(addresses: u64) -> u64;
+    /// Writes addresses, decrements the TTL, updates the header's checksum: see [`Family::header_delta`].
     unsafe fn rewrite(ip: *mut u8, src: &Self::Addr, dst: &Self::Addr, l3_delta: u32);
 
     #[inline(always)]
@@ -69,6 +80,7 @@ impl Family for V4 {
     const INDEX: usize = 0;
     const HEADER: usize = ipv4::HEADER;
     const TTL: usize = ipv4::TTL;
+    const EMPTY_KEY: FlowKey4 = FlowKey { src: 0, dst: 0, ports: 0, proto: 0 };
 
     #[inline(always)]
     fn flows() -> &'static HashMap<FlowKey<Addr4>, Flow<Addr4>> {
@@ -106,8 +118,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    unsafe fn source(ip: *const u8) -> Addr4 {
-        unsafe { load32(ip.add(ipv4::SRC)) }
+    unsafe fn addresses(ip: *const u8, key: &mut Aligned<FlowKey<Addr4>>) {
+        unsafe { (key.0.src, key.0.dst) = (load32(ip.add(ipv4::SRC)), load32(ip.add(ipv4::DST))) };
     }
 
     #[inline(always)]
@@ -161,14 +173,18 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn header_delta(addresses: u64) -> u64 {
+        addresses + TTL_DELTA
+    }
+
+    #[inline(always)]
     unsafe fn rewrite(ip: *mut u8, src: &Addr4, dst: &Addr4, l3_delta: u32) {
         unsafe {
             store32(ip.add(ipv4::SRC), *src);
             store32(ip.add(ipv4::DST), *dst);
             *ip.add(ipv4::TTL) -= 1;
-            // TTL is the first byte of its word: one less is 0xfffe more in one's complement, as loaded.
             let check = load16(ip.add(ipv4::CHECK));
-            store16(ip.add(ipv4::CHECK), update(check, u64::from(l3_delta) + 0xfffe));
+            store16(ip.add(ipv4::CHECK), update16(check, l3_delta as u16));
         }
     }
 }
@@ -182,6 +198,7 @@ impl Family for V6 {
     const INDEX: usize = 1;
     const HEADER: usize = ipv6::HEADER;
     const TTL: usize = ipv6::HOP_LIMIT;
+    const EMPTY_KEY: FlowKey6 = FlowKey { src: [0; 4], dst: [0; 4], ports: 0, proto: 0 };
 
     #[inline(always)]
     fn flows() -> &'static HashMap<FlowKey<Addr6>, Flow<Addr6>> {
@@ -219,8 +236,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    unsafe fn source(ip: *const u8) -> Addr6 {
-        unsafe { load_addr(ip.add(ipv6::SRC)) }
+    unsafe fn addresses(ip: *const u8, key: &mut Aligned<FlowKey<Addr6>>) {
+        // The key begins with both addresses, as the header ends with them.
+        let to = (&raw mut key.0).cast::<u8>();
+        unsafe {
+            for at in [0, 8, 16, 24] {
+                store64(to.add(at), load64(ip.add(ipv6::SRC + at)));
+            }
+        }
     }
 
     #[inline(always)]
@@ -275,6 +298,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn header_delta(_addresses: u64) -> u64 {
+        0
+    }
+
+    #[inline(always)]
     unsafe fn rewrite(ip: *mut u8, src: &Addr6, dst: &Addr6, _l3_delta: u32) {
         unsafe {
             store_addr(ip.add(ipv6::SRC), src);
@@ -286,7 +314,8 @@ impl Family for V6 {
 
 #[inline(always)]
 unsafe fn load_addr(at: *const u8) -> Addr6 {
-    unsafe { [load32(at), load32(at.add(4)), load32(at.add(8)), load32(at.add(12))] }
+    let (a, b) = unsafe { (load64(at), load64(at.add(8))) };
+    [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
 }
 
 #[inline(always)]

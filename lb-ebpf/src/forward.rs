@@ -6,12 +6,12 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::abi::{Flow, Hop, Reason, Settings};
-use lb_common::checksum::{update, update_udp};
-use lb_common::conntrack::{Direction, State};
-use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
+use lb_common::checksum::{update_udp, update16};
+use lb_common::conntrack::{Direction, Phase, State};
+use lb_common::wire::load::{load16, load64, store16, store32, store64};
 use lb_common::wire::{Packet, eth, l4};
 
-use crate::control::{self, Move};
+use crate::control;
 use crate::count;
 use crate::family::Family;
 use crate::frame::{Frame, Window};
@@ -37,66 +37,68 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
     // By a constant before anything else: checked after an unknown offset, the compiler would see that it follows, but
     // the verifier would not.
     let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
+    let tag = F::tag(frame.key);
     let Some(flow) = F::flows().get_ptr_mut(frame.key) else {
         return step::leave::<F>(frame, Step::MISS);
     };
     // SAFETY: a map value; it may be another flow's by now, which the tag tells.
-    let (tag, direction) = unsafe { ((*flow).tag, (*flow).direction) };
-    if tag != F::tag(frame.key) {
+    if tag != unsafe { (*flow).tag } {
         return step::leave::<F>(frame, Step::MISS);
     }
-    if frame.key.proto == u32::from(l4::TCP) {
+    let tcp = frame.key.proto == u32::from(l4::TCP);
+    if tcp {
         let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else { return count::drop(Reason::DropTruncated) };
         // SAFETY: a TCP header at `tcp`.
-        let flags = unsafe { *tcp.add(l4::TCP_FLAGS) };
-        if flags & (l4::FIN | l4::SYN | l4::RST) != 0 {
-            // SAFETY: as above.
-            let seq = u32::from_be(unsafe { load32(tcp.add(l4::TCP_SEQ)) });
-            match control::segment::<F>(frame.key, flow, flags, seq) {
-                Move::FORWARD => {}
-                Move::REOPEN => return step::leave::<F>(frame, Step::MISS),
-                _ => return count::drop(Reason::DropFlags),
+        if unsafe { *tcp.add(l4::TCP_FLAGS) } & (l4::FIN | l4::SYN | l4::RST) != 0 {
+            // For `segment`, and for `MISS` if that is what follows.
+            step::leave::<F>(frame, Step::MISS);
+            let step = control::segment::<F>(ctx, flow);
+            if step != Step::FORWARD {
+                return step;
             }
         }
-    } else if direction == Direction::Reverse as u32 {
-        // SAFETY: a map value.
-        let state = unsafe { (*flow).state };
-        if state == State::OPENING.0 {
-            control::answer::<F>(flow, 0);
-        }
     }
-    if direction == Direction::Forward as u32 {
+    // SAFETY: a map value, here and below.
+    if unsafe { (*flow).direction } == Direction::Forward as u32 {
         let Some(member) = MEMBERS.get_ptr(unsafe { (*flow).member }) else {
             return count::drop(Reason::DropInternal);
         };
-        if !is_from(ctx, link, frame, unsafe { &(*flow).hop }) && !miss::refresh::<F>(ctx, settings, frame, flow) {
-            return count::pass(Reason::PassOtherMac);
+        let ingress = ctx.ingress_ifindex() as u32;
+        if !is_from(ingress, link, frame, unsafe { &(*flow).hop }) {
+            step::leave::<F>(frame, Step::FORWARD);
+            if !miss::refresh::<F>(ctx, flow) {
+                return count::pass(Reason::PassOtherMac);
+            }
         }
-        send::<F>(ctx, window, settings, frame, flow, unsafe { &(*member).hop })
+        send::<F>(ctx, ingress, window, settings, frame, flow, unsafe { &(*member).hop })
     } else {
         if !is_to_us(link, settings) {
             return count::pass(Reason::PassOtherMac);
         }
-        send::<F>(ctx, window, settings, frame, flow, unsafe { &(*flow).hop })
+        if !tcp && State(unsafe { (*flow).state }).phase() == Phase::Opening as u32 {
+            control::answer::<F>(flow, 0);
+        }
+        let ingress = ctx.ingress_ifindex() as u32;
+        send::<F>(ctx, ingress, window, settings, frame, flow, unsafe { &(*flow).hop })
     }
 }
 
 /// Whether a frame came exactly the way that `hop` leads back: MACs, tags and interface.
 #[inline(always)]
-fn is_from<A>(ctx: &XdpContext, link: *const u8, frame: &Frame<A>, hop: &Hop) -> bool {
-    let back = way_back(ctx, link, frame.at.tags);
+fn is_from<A>(ingress: u32, link: *const u8, frame: &Frame<A>, hop: &Hop) -> bool {
+    let back = way_back(ingress, link, frame.at.tags);
     back.dst == hop.dst && back.src == hop.src && back.link == hop.link
 }
 
 /// The way back to where a frame came from. An Ethernet header is at `link`.
 #[inline(always)]
-pub fn way_back(ctx: &XdpContext, link: *const u8, tags: u32) -> Hop {
+pub fn way_back(ingress: u32, link: *const u8, tags: u32) -> Hop {
     // SAFETY: 14 bytes at `link`.
     let (to, from) = unsafe { (load64(link), load64(link.add(eth::SRC))) };
     Hop {
         dst: from & Hop::MAC | u64::from(tags) << 48,
         src: to & Hop::MAC | u64::from(tags >> 16) << 48,
-        link: ctx.ingress_ifindex() as u64,
+        link: u64::from(ingress),
     }
 }
 
@@ -113,6 +115,7 @@ pub fn is_to_us(link: *const u8, settings: &Settings) -> bool {
 #[inline(always)]
 pub fn send<F: Family>(
     ctx: &XdpContext,
+    ingress: u32,
     window: Window,
     settings: &Settings,
     frame: &Frame<F::Addr>,
@@ -123,7 +126,7 @@ pub fn send<F: Family>(
     let (Some(link), Some(ip), Some(head)) =
         (window.ptr(0, eth::HEADER), window.ptr(frame.at.l3, F::HEADER), window.ptr(frame.at.l4, l4::UDP_HEADER))
     else {
-        return count::drop(Reason::DropTruncated);
+        return count::drop_of(unsafe { (*flow).service }, Reason::DropTruncated);
     };
     // One read of each word: user space replaces them while we look.
     let (dst, src, ifindex) = unsafe {
@@ -143,13 +146,13 @@ pub fn send<F: Family>(
     }
     // SAFETY: both headers are there; the flow is a map value whose tag was compared.
     unsafe {
-        let delta = u64::from((*flow).l4_delta);
+        let delta = (*flow).l4_delta as u16;
         if frame.key.proto == u32::from(l4::TCP) {
             let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
-                return count::drop(Reason::DropTruncated);
+                return count::drop_of(service, Reason::DropTruncated);
             };
             let check = load16(tcp.add(l4::TCP_CHECK));
-            store16(tcp.add(l4::TCP_CHECK), update(check, delta));
+            store16(tcp.add(l4::TCP_CHECK), update16(check, delta));
         } else {
             let check = load16(head.add(l4::UDP_CHECK));
             // 0 means "none" over IPv4 (RFC 768) and is not allowed over IPv6 (RFC 8200, section 8.1).
@@ -168,20 +171,16 @@ pub fn send<F: Family>(
         }
     }
     let tags = (dst >> 48) as u32 | (src >> 48 << 16) as u32;
-    if tags == 0 && frame.at.tags == 0 {
+    if tags == 0 && frame.at.l3 == eth::HEADER {
         // SAFETY: 14 bytes at `link`; the EtherType stays.
         unsafe {
             store64(link, dst & Hop::MAC | src << 48);
             store32(link.add(8), (src >> 16) as u32);
         }
-    } else if !link::replace(ctx, frame.at.tags, dst, src) {
+    } else if !link::replace(ctx, frame.at.l3, dst, src) {
         return count::drop_of(service, Reason::DropTags);
     }
     count::forwarded(unsafe { (*flow).counter }, frame.at.ip_len);
-    out(ctx, ifindex as u32)
-}
-
-#[inline(always)]
-fn out(ctx: &XdpContext, ifindex: u32) -> u32 {
-    if ifindex == ctx.ingress_ifindex() as u32 { XDP_TX } else { unsafe { bpf_redirect(ifindex, 0) as u32 } }
+    // SAFETY: no memory is involved.
+    if ifindex as u32 == ingress { XDP_TX } else { unsafe { bpf_redirect(ifindex as u32, 0) as u32 } }
 }

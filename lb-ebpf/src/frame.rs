@@ -9,6 +9,8 @@ use lb_common::wire::Packet;
 pub struct Window {
     data: usize,
     end: usize,
+    /// Bytes at the start that were checked to be there: a constant wherever it is not 0.
+    sure: usize,
 }
 
 impl Window {
@@ -29,7 +31,13 @@ impl Window {
                 options(readonly, nostack),
             );
         }
-        Self { data, end }
+        Self { data, end, sure: 0 }
+    }
+
+    /// The same memory after one check for its first `len` bytes, so that none within them is checked again.
+    #[inline(always)]
+    pub fn with(self, len: usize) -> Option<Self> {
+        if self.data + len > self.end { None } else { Some(Self { sure: len, ..self }) }
     }
 }
 
@@ -37,6 +45,9 @@ impl Packet for Window {
     #[inline(always)]
     fn ptr(&self, offset: usize, len: usize) -> Option<*mut u8> {
         let at = self.data + offset;
+        if self.sure >= len && offset <= self.sure - len {
+            return Some(at as *mut u8);
+        }
         if at + len > self.end { None } else { Some(at as *mut u8) }
     }
 
@@ -73,11 +84,17 @@ pub struct Layout {
     pub l4: usize,
     /// Length of the IP packet.
     pub ip_len: u32,
-    /// TCIs of outer (low half) and inner tag (high half), as loaded.
+    /// TCIs of outer (low half) and inner tag (high half), as loaded; 0 is none, see [`lb_common::wire::eth::Link`].
     pub tags: u32,
 }
 
 impl Layout {
+    /// Bytes from the L4 header to the end of the IP packet.
+    #[inline(always)]
+    pub fn room(&self) -> u32 {
+        (self.l3 as u32 + self.ip_len).wrapping_sub(self.l4 as u32)
+    }
+
     /// A copy whose offsets the verifier can bound, of one that lies in a map.
     #[inline(always)]
     pub fn bounded(&self) -> Self {

@@ -2,11 +2,11 @@
 //! owned (its reverse entry, its source port, its count) is freed by the same hand.
 
 use lb_common::abi::{Bucket, Flow, FlowKey, HALF_OPEN_WAYS, Slot};
-use lb_common::conntrack::{Phase, State};
+use lb_common::conntrack::{Event, Phase, State};
 use lb_common::hash::FlowHash;
 
 use crate::atomics::swap64;
-use crate::control::{answer_key, change};
+use crate::control::{advance, answer_key};
 use crate::count;
 use crate::family::Family;
 use crate::frame::forget;
@@ -33,7 +33,8 @@ impl<A> Owned<A> {
 
     #[inline(always)]
     fn give_back(self, state: u64) {
-        unsafe { (&raw mut (*self.slot).owner).write_volatile(Slot::<A>::next(self.owner, state)) };
+        // A swap, not a plain store: it also orders what was written to the slot before it, on every architecture.
+        unsafe { swap64(&raw mut (*self.slot).owner, self.owner, Slot::<A>::next(self.owner, state)) };
     }
 
     /// The flow's forward value.
@@ -62,19 +63,25 @@ pub fn bucket<F: Family>(hash: FlowHash, mask: u32) -> Option<*mut Bucket<F::Add
 /// Finds a flow and takes its slot.
 #[inline(always)]
 pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, unknown: u32) -> Search<F::Addr> {
+    let tag = F::tag(key);
     let mut found = HALF_OPEN_WAYS;
+    let mut busy = false;
     for way in 0..HALF_OPEN_WAYS {
         let slot = slot_at(bucket, way);
-        let owner = unsafe { owner(slot) };
-        if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE
-            && unsafe { (*slot).flow.tag } == F::tag(key)
+        let state = unsafe { owner(slot) } & Slot::<F::Addr>::STATE;
+        if state != Slot::<F::Addr>::EMPTY
+            && unsafe { (*slot).flow.tag } == tag
             && F::same_key(unsafe { &(*slot).key }, key)
         {
-            found = way;
+            if state == Slot::<F::Addr>::LIVE {
+                found = way;
+            } else {
+                busy = true;
+            }
         }
     }
     if found == HALF_OPEN_WAYS {
-        return Search::Absent;
+        return if busy { Search::Busy } else { Search::Absent };
     }
     let way = forget(found, HALF_OPEN_WAYS - 1, unknown);
     let slot = slot_at(bucket, way);
@@ -84,7 +91,7 @@ pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, unk
         return Search::Busy;
     }
     match take(slot, way as u32, owner) {
-        Some(owned) if unsafe { (*slot).flow.tag } == F::tag(key) => Search::Found(owned),
+        Some(owned) if unsafe { (*slot).flow.tag } == tag => Search::Found(owned),
         Some(other) => {
             other.keep();
             Search::Busy
@@ -134,11 +141,9 @@ pub fn release<F: Family>(slot: *mut Slot<F::Addr>) -> u32 {
     let proto = unsafe { (*slot).key.proto };
     let reverse_key = answer_key::<F>(unsafe { &(*slot).flow }, proto);
     if let Some(reverse) = F::flows().get_ptr_mut(&reverse_key) {
-        let state = State(unsafe { (*reverse).state });
-        if state.phase() == Phase::Opening as u32 {
+        if State(advance(reverse, Event::Closed)).phase() == Phase::Opening as u32 {
             count::member(unsafe { (*reverse).member }, |stats| stats.unanswered += 1);
         }
-        change(reverse, state, state.closed());
         let _ = F::flows().remove(&reverse_key);
     }
     0

@@ -7,12 +7,13 @@ use lb_common::wire::{Packet, eth};
 
 use crate::frame::Window;
 
-/// Replaces the link header by one with the tags of a next hop (`dst`, `src`: words of [`Hop`]). The IP header is
-/// complete already. Says whether there was room.
+/// Replaces the link header before an L3 header at `l3` by one with the tags of a next hop (`dst`, `src`: words of
+/// [`Hop`]). The IP header is complete already. Says whether there was room.
 #[inline(never)]
-pub fn replace(ctx: &XdpContext, tags_in: u32, dst: u64, src: u64) -> bool {
+pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64) -> bool {
     let (outer, inner) = ((dst >> 48) as u16, (src >> 48) as u16);
-    let (n_in, n_out) = (count(tags_in as u16, (tags_in >> 16) as u16), count(outer, inner));
+    let n_in = eth::tags(l3).min(2);
+    let n_out = if outer == 0 { 0 } else { 1 + (inner != 0) as usize };
     let window = Window::new(ctx);
     // The L3 header's EtherType, before anything moves.
     let at = eth::TYPE + n_in * eth::TAG;
@@ -48,10 +49,4 @@ pub fn replace(ctx: &XdpContext, tags_in: u32, dst: u64, src: u64) -> bool {
         }
     }
     true
-}
-
-/// Number of tags.
-#[inline(always)]
-fn count(outer: u16, inner: u16) -> usize {
-    (outer != 0) as usize + (inner != 0) as usize
 }

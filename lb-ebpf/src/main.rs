@@ -37,7 +37,7 @@ use lb_common::abi::{FlowKey, Reason};
 use lb_common::wire::load::{load16, load32};
 use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
-use family::{Family, V4, V6};
+use family::{Aligned, Family, V4, V6};
 use frame::{Frame, Layout, Window};
 use step::Step;
 
@@ -91,6 +91,10 @@ fn tagged(ctx: &XdpContext) -> u32 {
 /// The hot path: an untagged packet, all offsets constant.
 #[inline(always)]
 fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
+    // One check for all headers; a frame too short for TCP's may still hold UDP.
+    let Some(window) = window.with(eth::HEADER + F::HEADER + l4::TCP_HEADER) else {
+        return unusual::<F>(ctx, eth::HEADER, 0);
+    };
     let Some(header) = window.ptr(eth::HEADER, F::HEADER) else { return count::pass(Reason::PassMalformed) };
     // SAFETY: an IP header's length at `header`, in this and the following reads.
     let dst = unsafe { F::destination(header) };
@@ -102,16 +106,16 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
     if eth::HEADER + found.ip_len as usize > window.len() {
-        return miss::refuse::<F>(&dst, Reason::DropTruncated);
+        return miss::refuse::<F>(ctx, &dst, Reason::DropTruncated);
     }
     match key::<F, _>(&window, eth::HEADER, &found) {
         Ok(key) => {
             let at = Layout { l3: eth::HEADER, l4: found.l4, ip_len: found.ip_len, tags: 0 };
-            let frame = Frame { key: &key, at };
+            let frame = Frame { key: &key.0, at };
             forward::packet::<F>(ctx, window, settings, &frame)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
-        Err(reason) => miss::refuse::<F>(&dst, reason),
+        Err(reason) => miss::refuse::<F>(ctx, &dst, reason),
     }
 }
 
@@ -127,18 +131,18 @@ fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
     }
     let found = match F::locate(&window, l3) {
         Ok(found) => found,
-        Err(Fault::Truncated) => return miss::refuse::<F>(&dst, Reason::DropTruncated),
-        Err(Fault::Malformed) => return miss::refuse::<F>(&dst, Reason::DropMalformed),
-        Err(Fault::FirstFragment) => return miss::refuse::<F>(&dst, Reason::DropFragment),
+        Err(Fault::Truncated) => return miss::refuse::<F>(ctx, &dst, Reason::DropTruncated),
+        Err(Fault::Malformed) => return miss::refuse::<F>(ctx, &dst, Reason::DropMalformed),
+        Err(Fault::FirstFragment) => return miss::refuse::<F>(ctx, &dst, Reason::DropFragment),
         Err(Fault::LaterFragment) => return count::pass(Reason::PassFragment),
     };
     match key::<F, _>(&window, l3, &found) {
         Ok(key) => {
             let at = Layout { l3, l4: found.l4, ip_len: found.ip_len, tags };
-            step::leave::<F>(&Frame { key: &key, at }, Step::LOOK_UP)
+            step::leave::<F>(&Frame { key: &key.0, at }, Step::LOOK_UP)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
-        Err(reason) => miss::refuse::<F>(&dst, reason),
+        Err(reason) => miss::refuse::<F>(ctx, &dst, reason),
     }
 }
 
@@ -151,7 +155,7 @@ fn may_be_ours<F: Family>(dst: &F::Addr) -> bool {
 
 /// Reads the 5-tuple of a packet whose L4 header was found.
 #[inline(always)]
-fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<FlowKey<F::Addr>, Reason> {
+fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<Aligned<FlowKey<F::Addr>>, Reason> {
     let header_len = match found.proto {
         l4::TCP => l4::TCP_HEADER,
         l4::UDP => l4::UDP_HEADER,
@@ -159,15 +163,20 @@ fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<F
     };
     // Within the IP packet, not in the frame's padding.
     if found.l4 + header_len > l3 + found.ip_len as usize {
-        return Err(Reason::DropTruncated);
+        let holds_ip = found.l4 <= l3 + found.ip_len as usize;
+        return Err(if holds_ip { Reason::DropTruncated } else { Reason::DropMalformed });
     }
     let (Some(ip), Some(head)) = (window.ptr(l3, F::HEADER), window.ptr(found.l4, l4::UDP_HEADER)) else {
         return Err(Reason::DropTruncated);
     };
+    let mut key = Aligned(F::EMPTY_KEY);
     // SAFETY: the headers are there.
-    Ok(unsafe {
-        FlowKey { src: F::source(ip), dst: F::destination(ip), ports: load32(head), proto: u32::from(found.proto) }
-    })
+    unsafe {
+        F::addresses(ip, &mut key);
+        key.0.ports = load32(head);
+    }
+    key.0.proto = u32::from(found.proto);
+    Ok(key)
 }
 
 #[cfg(not(test))]

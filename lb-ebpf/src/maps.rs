@@ -14,6 +14,9 @@ use crate::step::Work;
 
 /// At load.
 const SIZED_AT_LOAD: u32 = 64;
+/// `BPF_F_MMAPABLE`. User space stores words that packets read at the same time through a mapping, each by one atomic
+/// store; an update by system call is a `memcpy`, which promises no such thing.
+const MAPPABLE: u32 = 1 << 10;
 /// VIPs and source addresses together.
 const MAX_LOCALS: u32 = MAX_SERVICES + 2 * MAX_POOL as u32;
 
@@ -30,11 +33,11 @@ pub static LOCALS: HashMap<Addr6, u32> = HashMap::with_max_entries(MAX_LOCALS, 0
 #[map]
 pub static SERVICES: HashMap<ServiceKey, ServiceInfo> = HashMap::with_max_entries(MAX_SERVICES, 0);
 #[map]
-pub static DESCRIPTORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
+pub static DESCRIPTORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, MAPPABLE);
 #[map]
 pub static SLOTS: Array<u32> = Array::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]
-pub static MEMBERS: Array<Member> = Array::with_max_entries(MAX_MEMBERS, 0);
+pub static MEMBERS: Array<Member> = Array::with_max_entries(MAX_MEMBERS, MAPPABLE);
 #[map]
 pub static CURSORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
 #[map]

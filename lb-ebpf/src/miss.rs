@@ -2,11 +2,11 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{Flow, LocalKind, Reason, ServiceKey, Settings, service_flags};
-use lb_common::conntrack::{Direction, Phase, State, proves};
-use lb_common::wire::load::load32;
+use lb_common::conntrack::{Event, Phase, State, proves};
+use lb_common::wire::load::{load16, load32};
 use lb_common::wire::{Packet, eth, l4};
 
-use crate::control::{answer_key, change};
+use crate::control::{advance, answer_key, is_opposite};
 use crate::family::Family;
 use crate::frame::{Frame, Window};
 use crate::half_open::{self, Owned, Search};
@@ -56,13 +56,25 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return count::drop_of(service.id, Reason::DropTruncated);
         };
         // SAFETY: a TCP header at `tcp`.
-        unsafe {
+        let doff = unsafe {
             flags = *tcp.add(l4::TCP_FLAGS);
             next.seq = u32::from_be(load32(tcp.add(l4::TCP_SEQ)));
+            *tcp.add(l4::TCP_DOFF)
+        };
+        if !l4::tcp_fits(doff, frame.at.room()) {
+            return count::drop_of(service.id, Reason::DropMalformed);
         }
         opens = l4::opens(flags);
         if l4::contradict(flags) || flags & (l4::SYN | l4::ACK) == l4::SYN | l4::ACK {
             return count::drop_of(service.id, Reason::DropFlags);
+        }
+    } else {
+        let Some(udp) = window.ptr(frame.at.l4, l4::UDP_HEADER) else {
+            return count::drop_of(service.id, Reason::DropTruncated);
+        };
+        // SAFETY: a UDP header at `udp`.
+        if !l4::udp_fits(u16::from_be(unsafe { load16(udp.add(l4::UDP_LEN)) }), frame.at.room()) {
+            return count::drop_of(service.id, Reason::DropMalformed);
         }
     }
     let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
@@ -70,12 +82,14 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     };
     match half_open::find::<F>(bucket, key, settings.seed) {
         Search::Busy => count::drop_of(service.id, Reason::DropBusy),
+        // Promoted by another CPU since our look-up: a reset or a second flow would be wrong.
+        Search::Absent if F::flows().get_ptr(key).is_some() => count::drop_of(service.id, Reason::DropBusy),
         Search::Absent if opens => Step::OPEN,
         Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),
         Search::Found(owned) => {
             let tcp = key.proto == u32::from(l4::TCP);
-            if tcp && opens && unsafe { (*owned.flow()).seq } != next.seq {
-                // Another attempt from the same port: forget the first.
+            if tcp && opens && (unsafe { (*owned.flow()).seq } != next.seq || is_over::<F>(&owned, key.proto)) {
+                // Another attempt from the same port, or one that a reset ended: forget the first.
                 half_open::release::<F>(owned.slot);
                 owned.vacate();
                 return Step::OPEN;
@@ -83,6 +97,14 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             half_open_flow::<F>(window, next, &frame, owned, flags)
         }
     }
+}
+
+/// Whether a half-open flow was reset.
+#[inline(always)]
+fn is_over<F: Family>(owned: &Owned<F::Addr>, proto: u32) -> bool {
+    let reverse = F::flows().get_ptr(&answer_key::<F>(unsafe { &*owned.flow() }, proto));
+    // SAFETY: a map value.
+    reverse.is_none_or(|reverse| !State(unsafe { (*reverse).state }).is_active())
 }
 
 /// The next packet of a half-open flow.
@@ -104,8 +126,13 @@ fn half_open_flow<F: Family>(
     let mut promoted = false;
     if frame.key.proto == u32::from(l4::TCP) {
         if flags & l4::RST != 0 {
+            // What a client resets here is the SYN-ACK: its own sequence number is past its SYN's by one.
+            if next.seq != unsafe { (*owned.flow()).seq }.wrapping_add(1) {
+                owned.keep();
+                return count::drop_of(service, Reason::DropUnproven);
+            }
             count::member(unsafe { (*reverse).member }, |stats| stats.resets_client += 1);
-            change(reverse, state, state.reset());
+            advance(reverse, Event::Reset);
         } else if flags & l4::ACK != 0 {
             let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
                 owned.keep();
@@ -128,13 +155,13 @@ fn half_open_flow<F: Family>(
         promoted = state.phase() == Phase::Answered as u32 || next.service.flags & service_flags::ONE_WAY != 0;
     }
     if promoted {
-        if promote::flow::<F>(frame.key, &next.reverse_key, owned.slot, reverse) == 0 {
+        let refused = promote::flow::<F>(frame.key, &next.reverse_key, owned.slot, reverse);
+        if refused != 0 {
             owned.keep();
-            return count::drop_of(service, Reason::DropFlowsFull);
+            return refused;
         }
         if flags & l4::FIN != 0 {
-            let state = State(unsafe { (*reverse).state });
-            change(reverse, state, state.fin(Direction::Forward));
+            advance(reverse, Event::FinClient);
         }
     }
     (next.way, next.owner, next.vacate) = (owned.way, owned.owner, u32::from(promoted));
@@ -151,6 +178,9 @@ fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F:
     let port = u32::from(u16::from_be((frame.key.ports >> 16) as u16));
     if kind & LocalKind::POOL == 0 || port.wrapping_sub(settings.port_min) >= settings.port_count {
         return count::pass(Reason::PassNoService);
+    }
+    if !F::is_unicast(&frame.key.src) {
+        return count::drop(Reason::DropMartian);
     }
     if settings.reset_unknown != 0 && frame.key.proto == u32::from(l4::TCP) && reset::answer::<F>(ctx, frame) {
         return reset::sent();
@@ -172,8 +202,13 @@ fn no_flow<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Ad
 
 /// A packet that is not well formed, but whose destination may be ours: dropped if it is, passed if not.
 #[inline(never)]
-pub fn refuse<F: Family>(dst: &F::Addr, reason: Reason) -> u32 {
-    if local::<F>(dst) == 0 { count::pass(Reason::PassNotOurs) } else { count::drop(reason) }
+pub fn refuse<F: Family>(ctx: &XdpContext, dst: &F::Addr, reason: Reason) -> u32 {
+    let Some(settings) = SETTINGS.get(0) else { return count::drop(Reason::DropInternal) };
+    match Window::new(ctx).ptr(0, eth::HEADER) {
+        Some(link) if !forward::is_to_us(link, settings) => count::pass(Reason::PassOtherMac),
+        _ if local::<F>(dst) == 0 => count::pass(Reason::PassNotOurs),
+        _ => count::drop(reason),
+    }
 }
 
 /// Kind bits of an address, 0 if it is none of ours.
@@ -182,30 +217,30 @@ pub fn local<F: Family>(addr: &F::Addr) -> u32 {
     LOCALS.get_ptr(&F::wide(addr)).map_or(0, |kind| unsafe { *kind })
 }
 
-/// A packet of a known flow that came another way than the last one: remember the new way back, in both directions.
-/// Says whether the frame was for us at all.
+/// A packet of a known flow, left in [`Work`], that came another way than the last one: remember the new way back, in
+/// both directions. Says whether the frame was for us at all.
 #[inline(never)]
-pub fn refresh<F: Family>(
-    ctx: &XdpContext,
-    settings: &Settings,
-    frame: &Frame<F::Addr>,
-    flow: *mut Flow<F::Addr>,
-) -> bool {
+pub fn refresh<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> bool {
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else { return false };
+    // SAFETY: this CPU's.
+    let frame = unsafe { &*work }.found.frame();
     let window = Window::new(ctx);
     let Some(link) = window.ptr(0, eth::HEADER) else { return false };
     if !forward::is_to_us(link, settings) {
         return false;
     }
-    let hop = forward::way_back(ctx, link, frame.at.tags);
+    let hop = forward::way_back(ctx.ingress_ifindex() as u32, link, frame.at.tags);
     // A group address is nobody's: keep the old way.
     if hop.dst & 1 != 0 || !hop.is_resolved() {
         return true;
     }
     // SAFETY: map values; each word is stored whole.
     unsafe {
-        (*flow).hop = hop;
-        if let Some(reverse) = F::flows().get_ptr_mut(&answer_key::<F>(&*flow, frame.key.proto)) {
+        if let Some(reverse) = F::flows().get_ptr_mut(&answer_key::<F>(&*flow, frame.key.proto))
+            && is_opposite::<F>(&*reverse, frame.key)
+        {
             (*reverse).hop = hop;
+            (*flow).hop = hop;
         }
     }
     true

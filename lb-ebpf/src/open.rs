@@ -50,7 +50,7 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
         return count::drop_of(service, Reason::DropNoSource);
     }
     let Some(link) = Window::new(ctx).ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
-    let back = forward::way_back(ctx, link, at.tags);
+    let back = forward::way_back(ctx.ingress_ifindex() as u32, link, at.tags);
     if back.dst & 1 != 0 || !back.is_resolved() {
         return count::drop_of(service, Reason::DropMartian);
     }
@@ -64,7 +64,7 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     }
     reverse.ports = key.ports.rotate_left(16);
     reverse.counter = TrafficSlot::reverse(id);
-    reverse.state = State::OPENING.0;
+    reverse.state = State::opening(now as u32 ^ hash.bucket()).0;
     reverse.seq = 0;
     reverse.opened = now as u32;
     reverse.member = id;
@@ -128,7 +128,8 @@ pub fn send<F: Family>(ctx: &XdpContext) -> u32 {
         // SAFETY: an array's value.
         Some(member) => {
             let hop = unsafe { &(*member).hop };
-            forward::send::<F>(ctx, Window::new(ctx), settings, &frame, owned.flow(), hop)
+            let ingress = ctx.ingress_ifindex() as u32;
+            forward::send::<F>(ctx, ingress, Window::new(ctx), settings, &frame, owned.flow(), hop)
         }
         None => count::drop(Reason::DropInternal),
     };
@@ -194,5 +195,5 @@ fn claim<F: Family>(
 fn deltas<F: Family>(from: &FlowKey<F::Addr>, to: &FlowKey<F::Addr>) -> (u32, u32) {
     let addresses = F::delta(&from.src, &to.src) + F::delta(&from.dst, &to.dst);
     let all = addresses + delta32(from.ports, to.ports);
-    (u32::from(fold(addresses)), u32::from(fold(all)))
+    (u32::from(fold(F::header_delta(addresses))), u32::from(fold(all)))
 }

@@ -26,6 +26,8 @@ impl Step {
     pub const OPEN: u32 = 10;
     /// Forward by the half-open slot that is ours.
     pub const SEND: u32 = 11;
+    /// Forward by the flow at hand.
+    pub const FORWARD: u32 = 12;
 }
 
 /// What one step leaves for the next.

@@ -7,3 +7,6 @@ pub mod control;
 pub mod core;
 pub mod daemon;
 pub mod io;
+
+#[cfg(test)]
+mod docs;

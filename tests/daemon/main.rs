@@ -3,5 +3,9 @@
 
 mod boot;
 mod edits;
+mod interfaces;
+mod leaving;
+mod process;
 mod repair;
 mod stage;
+mod start;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use lb_tests::testbed::bed::Family;
 use lb_tests::testbed::poll;
+use lb_tests::testbed::rollcall::member;
 
-use crate::stage::Stage;
+use crate::stage::{START, Stage};
 
 /// The daemon compares every ten seconds; generous, for a busy machine.
 const FOUND: Duration = Duration::from_secs(40);
@@ -41,6 +42,55 @@ fn vip_removed_by_others_returns() {
         let addresses = stage.bed.edge.run("ip", &["address", "show", "front"]);
         if addresses.contains(&vip) { Ok(()) } else { Err(addresses) }
     });
+}
+
+#[test]
+fn write_that_fails_is_reported_and_tried_until_it_succeeds() {
+    let mut stage = Stage::before_start();
+    let (_daemon, faults) = stage.start_fallible();
+    std::fs::write(&faults, "apply\n").expect("the folder is writable");
+    let edited = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "3"]);
+    assert_eq!(edited.code, 0, "{edited:?}");
+    assert!(edited.stdout.contains("not yet in the kernel"), "{edited:?}");
+    let status = stage.rollcall.status(&stage.bed);
+    assert_eq!(status["settled"], false, "{status:#}");
+    assert!(status["warnings"].to_string().contains("which is retried"), "{}", status["warnings"]);
+    // What ran before serves on, and a busy daemon takes no silence for death.
+    stage.wait_for_service();
+    assert!(lb_tests::testbed::rollcall::members(&status).all(|m| m["health"] == "up"), "{status:#}");
+
+    std::fs::write(&faults, "").expect("the folder is writable");
+    let status = stage.rollcall.wait_for(&stage.bed, START, "three quarters", |status| {
+        member(status, "web4", "b1")["share"].as_f64().is_some_and(|share| (share - 0.75).abs() < 0.01)
+    });
+    assert!(!status["warnings"].to_string().contains("retried"), "{}", status["warnings"]);
+}
+
+#[test]
+fn reload_that_changes_only_words_writes_no_map() {
+    let mut stage = Stage::before_start();
+    let (_daemon, faults) = stage.start_fallible();
+    // From now on any list of operations fails, and says so.
+    std::fs::write(&faults, "apply\n").expect("the folder is writable");
+    let text = stage.file_text();
+    stage.rollcall.write_text(&format!("# A remark.\n{text}"));
+    let answer = stage.rollcall.cli(&stage.bed, &["reload"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(!answer.stdout.contains("not yet in the kernel"), "{answer:?}");
+    let status = stage.rollcall.status(&stage.bed);
+    assert_eq!((&status["settled"], &status["warnings"]), (&true.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn daemon_that_panics_leaves_the_data_plane_to_the_flows() {
+    let mut stage = Stage::before_start();
+    let (mut daemon, faults) = stage.start_fallible();
+    std::fs::write(&faults, "panic\n").expect("the folder is writable");
+    assert!(!daemon.wait(START).success());
+    assert!(stage.is_pinned());
+    stage.wait_for_service();
+    std::fs::write(&faults, "").expect("the folder is writable");
+    stage.start();
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! A small bed: one arm, two servers, the daemon with every member in rotation.
 
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lb_tests::testbed::bed::{Bed, Plan, Shape};
+use lb_tests::testbed::bed::{Bed, Family, Plan, Shape};
 use lb_tests::testbed::nginx::Nginx;
+use lb_tests::testbed::poll;
 use lb_tests::testbed::process::Process;
-use lb_tests::testbed::rollcall::{Configuration, Rollcall, binary};
+use lb_tests::testbed::rollcall::{Configuration, Rollcall, WEB, binary};
 
 /// Time in which a daemon must have started, or must have said why not.
 pub const START: Duration = Duration::from_secs(30);
@@ -14,7 +17,7 @@ pub const START: Duration = Duration::from_secs(30);
 /// A running system. Fields are dropped in this order.
 pub struct Stage {
     pub rollcall: Rollcall,
-    pub _nginx: Vec<Nginx>,
+    pub nginx: Vec<Nginx>,
     pub configuration: Configuration,
     pub bed: Bed,
 }
@@ -31,14 +34,20 @@ impl Stage {
     /// The file is written, the daemon not yet started.
     #[track_caller]
     pub fn before_start() -> Self {
-        let plan = Plan { prefix: "rc-daemon", shape: Shape::OneArm, clients: 1, addresses: 1, backends: 2 };
+        Self::with_backends(2)
+    }
+
+    /// As [`Stage::before_start`], with so many servers.
+    #[track_caller]
+    pub fn with_backends(backends: u8) -> Self {
+        let plan = Plan { prefix: "rc-daemon", shape: Shape::OneArm, clients: 1, addresses: 1, backends };
         let bed = Bed::build(plan);
         let nginx = Nginx::start_all(&bed);
         let mut configuration = Configuration::usual(&bed, "maglev");
         configuration.owner = "cli";
         let rollcall = Rollcall::absent(&bed);
         rollcall.write(&configuration);
-        Self { rollcall, _nginx: nginx, configuration, bed }
+        Self { rollcall, nginx, configuration, bed }
     }
 
     /// Starts the daemon and waits until every member is in rotation.
@@ -46,6 +55,34 @@ impl Stage {
     pub fn start(&mut self) {
         self.rollcall.run(&self.bed);
         self.rollcall.wait_for_all(&self.bed, START);
+    }
+
+    /// Starts a daemon that fails for as long as the file that is returned says so.
+    #[track_caller]
+    pub fn start_fallible(&mut self) -> (Process, PathBuf) {
+        let faults = self.bed.scratch.path("faults");
+        let daemon = self.spawn(&[("ROLLCALL_FAULTS", faults.to_str().expect("the folder has a plain name"))]);
+        self.rollcall.wait_for_all(&self.bed, START);
+        (daemon, faults)
+    }
+
+    /// A connection from the client to the web service.
+    #[track_caller]
+    pub fn connect(&self) -> std::io::Result<TcpStream> {
+        let web = SocketAddr::new(self.bed.vip(Family::V4), WEB);
+        self.bed.clients[0].enter(|| {
+            let stream = TcpStream::connect_timeout(&web, Duration::from_secs(2))?;
+            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            Ok(stream)
+        })
+    }
+
+    /// Waits until a new connection is answered.
+    #[track_caller]
+    pub fn wait_for_service(&self) {
+        poll::until(START, "an answer from the VIP", || {
+            self.connect().and_then(|mut stream| ask(&mut stream)).map_err(|e| e.to_string())
+        });
     }
 
     /// Starts a daemon that the caller watches itself.
@@ -79,4 +116,14 @@ impl Stage {
     fn log(&self) -> PathBuf {
         self.bed.scratch.path("watched.log")
     }
+}
+
+/// One request on a connection that stays open; the answering backend's name.
+pub fn ask(stream: &mut TcpStream) -> io::Result<String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+    let mut answer = [0; 4096];
+    let length = stream.read(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    let backend = answer.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("x-backend: ").map(str::to_owned));
+    backend.filter(|_| answer.starts_with("HTTP/1.1 200")).ok_or_else(|| io::Error::other(answer))
 }

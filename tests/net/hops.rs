@@ -137,7 +137,10 @@ fn route_by_an_interface_not_attached_is_refused_by_name() {
 fn neighbour_on_a_vlan_is_reached_by_the_parent_with_its_tag() {
     let pair = Pair::new();
     if !pair.edge.has_vlans() {
-        eprintln!("SKIPPED: this kernel has no 802.1Q VLAN devices (CONFIG_VLAN_8021Q)");
+        lb_tests::skip::record(
+            "net hops::neighbour_on_a_vlan",
+            "this kernel has no 802.1Q VLAN devices (CONFIG_VLAN_8021Q)",
+        );
         return;
     }
     let ifindex = pair.ifindex("eth0");

@@ -23,7 +23,7 @@ fn interface_facts_are_those_of_ip_and_ethtool() {
             pair.edge.sh("ip link add link eth0 name v5 type vlan id 5");
             assert_eq!(inspect::interface("v5").await.unwrap().vlan_of.as_deref(), Some("eth0"));
         } else {
-            eprintln!("SKIPPED in part: this kernel has no 802.1Q VLAN devices (CONFIG_VLAN_8021Q)");
+            lb_tests::skip::record("net inspect::vlan", "this kernel has no 802.1Q VLAN devices (CONFIG_VLAN_8021Q)");
         }
         let error = inspect::interface("nope0").await.unwrap_err();
         assert!(error.to_string().contains("nope0"), "{error}");

@@ -3,6 +3,8 @@
 mod limits;
 mod malformed;
 mod pass;
+mod races;
+mod reasons;
 mod select;
 mod tags;
 mod tcp;

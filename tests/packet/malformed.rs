@@ -65,7 +65,7 @@ fn padding_behind_the_packet_is_legal() {
 #[rstest]
 #[case::ipv4_header_length(V4, 14, 0x44, Reason::DropMalformed)]
 #[case::ipv4_version(V4, 14, 0x65, Reason::DropMalformed)]
-#[case::ipv4_total_length(V4, 17, 10, Reason::DropTruncated)]
+#[case::ipv4_total_length(V4, 17, 10, Reason::DropMalformed)]
 #[case::ipv4_total_without_l4(V4, 17, 25, Reason::DropTruncated)]
 #[case::ipv4_first_fragment(V4, 20, 0x20, Reason::DropFragment)]
 #[case::ipv4_later_fragment(V4, 21, 0x01, Reason::PassFragment)]
@@ -83,6 +83,29 @@ fn bad_field_is_refused_under_its_reason(
     let mut frame = Craft::udp(&family.from(7001), &family.service(), b"payload").bytes();
     frame[at] = value;
     assert_eq!(World::new().plane.run(&frame).reason, Some(reason));
+}
+
+#[rstest]
+fn length_that_cannot_be_opens_no_flow(#[values(V4, V6)] family: Family) {
+    let mut world = World::new();
+    let udp = Craft::udp(&family.from(7010), &family.service(), b"payload").bytes();
+    let syn = Craft::tcp(&family.from(7011), &family.service(), SYN, 1, 0).bytes();
+    let (length, doff) = (udp.len() - 7 - 4 + 1, syn.len() - 8);
+    for (frame, at, value) in [(&udp, length, 7), (&udp, length, 16), (&syn, doff, 4 << 4), (&syn, doff, 6 << 4)] {
+        let mut frame = frame.clone();
+        frame[at] = value;
+        assert_eq!(world.plane.run(&frame).reason, Some(Reason::DropMalformed), "{value:#x} at {at}");
+    }
+    assert_eq!(world.plane.flow_entries(family.vip == V6.vip), 0);
+}
+
+#[test]
+fn malformed_frame_for_another_mac_passes() {
+    let mut packet = Craft::udp(&V4.from(7012), &V4.service(), b"payload");
+    packet.macs.0 = [2, 0, 0, 0, 9, 9];
+    let mut frame = packet.bytes();
+    frame[14] = 0x44;
+    assert_eq!(World::new().plane.run(&frame).reason, Some(Reason::PassOtherMac));
 }
 
 #[rstest]

@@ -4,7 +4,7 @@ use lb_common::abi::Reason;
 use lb_common::wire::l4::SYN;
 use lb_tests::packet::craft::Craft;
 use lb_tests::packet::plane::PASS;
-use lb_tests::packet::world::{V4, V6, World};
+use lb_tests::packet::world::{Family, V4, V6, World};
 use rstest::rstest;
 
 #[track_caller]
@@ -22,6 +22,16 @@ fn passes(world: &mut World, packet: &[u8], reason: Reason) {
 #[case::other_port_v6(Craft::udp("[2001:db8::9]:1", "[2001:db8::10]:53", b"x"), Reason::PassNoService)]
 fn other_traffic_passes(#[case] packet: Craft, #[case] reason: Reason) {
     passes(&mut World::new(), &packet.bytes(), reason);
+}
+
+#[rstest]
+fn icmp_to_our_addresses_passes(#[values(V4, V6)] family: Family) {
+    let mut world = World::new();
+    for to in [family.service(), format!("{}:80", family.pool)] {
+        let mut frame = Craft::udp(&family.from(1), &to, &[0; 32]).bytes();
+        frame[if family.vip == V4.vip { 14 + 9 } else { 14 + 6 }] = if family.vip == V4.vip { 1 } else { 58 };
+        passes(&mut world, &frame, Reason::PassOtherProtocol);
+    }
 }
 
 #[test]

@@ -73,3 +73,21 @@ fn changed_neighbour_takes_effect_on_known_flows() {
     let data = world.forwards(&Craft::tcp(&V4.from(1), &V4.service(), ACK, 101, 501));
     assert_eq!(data.macs.0, [2, 0, 0, 0, 7, 7]);
 }
+
+#[rstest]
+#[case::priority_tag(vec![(0x8100, 0)], vec![])]
+#[case::priority_tag_before_another(vec![(0x88a8, 0), (0x8100, 7)], vec![(0x8100, 7)])]
+#[case::priority_tag_within_another(vec![(0x88a8, 6), (0x8100, 0)], vec![(0x8100, 6)])]
+#[case::two_priority_tags(vec![(0x88a8, 0), (0x8100, 0)], vec![])]
+fn tag_whose_tci_is_zero_is_a_tag(#[case] ingress: Vec<(u16, u16)>, #[case] back: Vec<(u16, u16)>) {
+    for family in [V4, V6] {
+        let mut world = World::new();
+        let mut syn = Craft::tcp(&family.from(40000), &family.service(), SYN, 100, 0);
+        syn.tags.clone_from(&ingress);
+        let out = world.forwards(&syn);
+        assert_eq!((out.tags.len(), out.l4.clone()), (0, syn.l4.clone()));
+        let reply = world.forwards(&answer(&out, L4::Tcp { seq: 500, ack: 101, flags: SYN | ACK }, b""));
+        is_to_client(&reply);
+        assert_eq!(reply.tags, back);
+    }
+}

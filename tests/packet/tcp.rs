@@ -217,3 +217,90 @@ fn tcp_client_behind_another_router_gets_its_replies_there(#[case] family: Famil
     let reply = world.forwards(&answer(&syn, L4::Tcp { seq: 501, ack: 101, flags: ACK }, b"x"));
     assert_eq!(reply.macs, ([2, 0, 0, 0, 0, 0x77], EDGE_MAC));
 }
+
+#[rstest]
+#[case(V4)]
+#[case(V6)]
+fn tcp_control_segment_that_is_not_forwarded_changes_nothing(#[case] family: Family) {
+    let mut world = World::new();
+    let syn = world.handshake(family, 40014);
+    let member = member_of(&syn);
+    for flags in [RST, FIN | ACK] {
+        let mut other_mac = segment(family, 40014, flags, 101, 501);
+        other_mac.macs.0 = [2, 0, 0, 0, 9, 9];
+        assert_eq!(world.reason(&other_mac), Reason::PassOtherMac);
+        let mut reply = answer(&syn, L4::Tcp { seq: 501, ack: 101, flags }, b"");
+        reply.macs.0 = [2, 0, 0, 0, 9, 9];
+        assert_eq!(world.reason(&reply), Reason::PassOtherMac);
+        let mut dying = segment(family, 40014, flags, 101, 501);
+        dying.ttl = 1;
+        assert_eq!(world.reason(&dying), Reason::DropTtl);
+        for doff in [4 << 4, 6 << 4] {
+            let mut frame = segment(family, 40014, flags, 101, 501).bytes();
+            let at = frame.len() - 8;
+            frame[at] = doff;
+            assert_eq!(world.plane.run(&frame).reason, Some(Reason::DropMalformed));
+        }
+    }
+    let stats = world.plane.stats(member);
+    assert_eq!((stats.closed, stats.resets_client, stats.resets_backend), (0, 0, 0));
+    assert_eq!(world.syn(family, 40014, 9000).src, syn.src, "still established: a SYN does not move it");
+}
+
+#[test]
+fn tcp_drops_of_a_known_flow_are_counted_for_its_service() {
+    let mut world = World::new();
+    world.handshake(V4, 40015);
+    assert_eq!(world.reason(&segment(V4, 40015, SYN | FIN, 1, 1)), Reason::DropFlags);
+    assert_eq!(world.plane.drops(1, Reason::DropFlags), 1);
+}
+
+#[test]
+fn tcp_syn_after_a_refusal_with_the_same_number_chooses_again() {
+    let mut world = World::new();
+    let first = world.syn(V4, 40016, 100);
+    world.forwards(&answer(&first, L4::Tcp { seq: 0, ack: 101, flags: RST | ACK }, b""));
+    let second = world.syn(V4, 40016, 100);
+    assert_ne!(second.src, first.src, "a new flow");
+    world.forwards(&answer(&second, L4::Tcp { seq: 500, ack: 101, flags: SYN | ACK }, b""));
+    world.forwards(&segment(V4, 40016, ACK, 101, 501));
+    assert_eq!(world.active(member_of(&second)), 1);
+}
+
+#[test]
+fn tcp_reset_of_a_half_open_flow_needs_the_clients_number() {
+    let mut world = World::new();
+    let syn = world.syn(V4, 40017, 100);
+    assert_eq!(world.reason(&segment(V4, 40017, RST, 7, 0)), Reason::DropUnproven);
+    assert_eq!(world.active(member_of(&syn)), 1);
+    world.forwards(&segment(V4, 40017, RST, 101, 0));
+    assert_eq!(world.active(member_of(&syn)), 0);
+}
+
+#[test]
+fn tcp_flow_of_another_source_address_survives_the_end_of_an_older_one() {
+    // The pool changes between two flows of one tuple that got the same source port: the older record's end must not
+    // take the newer one's forward entry along.
+    let mut world = World::new();
+    world.plane.service(1, 6, &V4.service(), lb_common::abi::Algorithm::Maglev, &[2], 0);
+    let old = world.handshake(V4, 40018);
+    world.forwards(&segment(V4, 40018, FIN | ACK, 101, 501));
+    world.forwards(&answer(&old, L4::Tcp { seq: 501, ack: 102, flags: FIN | ACK }, b""));
+    let mut settings = world.plane.settings;
+    settings.pool4[0] = u32::from_ne_bytes([10, 9, 9, 2]);
+    (settings.port_min, settings.port_count) = (u32::from(old.src.port()), 1);
+    (settings.closed, settings.time_wait) = (0, 0);
+    let keep = settings.closed;
+    settings.closed = 1 << 30;
+    world.plane.configure(settings);
+    world.plane.local("10.9.9.2".parse().unwrap(), lb_common::abi::LocalKind::POOL);
+    let new = world.handshake(V4, 40018);
+    assert_eq!((new.src.port(), new.dst), (old.src.port(), old.dst));
+    assert_ne!(new.src.ip(), old.src.ip());
+    settings.closed = keep;
+    world.plane.configure(settings);
+    let start = world.plane.collect(1).jiffies;
+    while world.plane.collect(1).jiffies < start + 3 {}
+    assert_eq!(world.plane.collect(8).kept[0], 1, "the older one's record is freed");
+    world.forwards(&segment(V4, 40018, ACK, 101, 501));
+}

@@ -16,7 +16,7 @@ pub struct Kernel {
     slots: Vec<Option<u32>>,
     members: BTreeMap<u32, Member>,
     /// Open flows by member id.
-    flows: BTreeMap<u32, u32>,
+    flows: BTreeMap<(u32, IpAddr), u32>,
     /// Descriptors that packets under way may still use: replaced since the last grace period.
     limbo: Vec<Descriptor>,
     /// The last owner of each service id.
@@ -84,9 +84,13 @@ impl Kernel {
                 let info = self.services.remove(key).expect("a service that is there");
                 self.limbo.push(self.descriptors[&info.id]);
             }
-            MapOp::Local(ip, kinds) => drop(self.locals.insert(*ip, *kinds)),
+            MapOp::Local(ip, kinds) => {
+                self.locals.insert(*ip, *kinds);
+                assert!(kinds & LocalKind::POOL != 0 || !self.is_source(*ip), "{ip} is no source address any more");
+            }
             MapOp::RemoveLocal(ip) => {
                 assert!(self.locals.remove(ip).is_some(), "{ip} was not local");
+                assert!(!self.is_source(*ip), "source address {ip} removed under its flows");
                 self.check_pool();
             }
             MapOp::Grace => self.limbo.clear(),
@@ -155,6 +159,13 @@ impl Kernel {
     }
 
     fn check_pool(&self) {
+        for ip in self.pool() {
+            let kinds = self.locals.get(&ip).copied().unwrap_or(0);
+            assert!(kinds & LocalKind::POOL != 0, "source address {ip} in use but not local");
+        }
+    }
+
+    fn pool(&self) -> Vec<IpAddr> {
         let v4 = self.settings.pool4[..self.settings.pool4_len as usize].iter();
         let v6 = self.settings.pool6[..self.settings.pool6_len as usize].iter();
         let v4 = v4.map(|a| IpAddr::from(Ipv4Addr::from(a.to_ne_bytes())));
@@ -163,10 +174,12 @@ impl Kernel {
             a.iter().zip(octets.chunks_exact_mut(4)).for_each(|(w, c)| c.copy_from_slice(&w.to_ne_bytes()));
             IpAddr::from(Ipv6Addr::from(octets))
         });
-        for ip in v4.chain(v6) {
-            let kinds = self.locals.get(&ip).copied().unwrap_or(0);
-            assert!(kinds & LocalKind::POOL != 0, "source address {ip} in use but not local");
-        }
+        v4.chain(v6).collect()
+    }
+
+    /// Whether a flow uses this source address.
+    pub fn is_source(&self, ip: IpAddr) -> bool {
+        self.flows.keys().any(|&(_, source)| source == ip)
     }
 
     fn live(&self) -> impl Iterator<Item = Descriptor> + '_ {
@@ -184,10 +197,10 @@ impl Kernel {
     }
 
     pub fn flows(&self, member: u32) -> u32 {
-        self.flows.get(&member).copied().unwrap_or(0)
+        self.flows.iter().filter(|((id, _), _)| *id == member).map(|(_, n)| n).sum()
     }
 
-    /// A new flow on the n-th service, by slot `pick`.
+    /// A new flow on the n-th service, by slot `pick`, from some source address.
     pub fn open_flow(&mut self, nth: usize, pick: u32) {
         let Some(info) = self.services.values().nth(nth % self.services.len().max(1)) else { return };
         let d = self.descriptors[&info.id];
@@ -196,11 +209,14 @@ impl Kernel {
         }
         let member = self.slots[(d.offset() + pick % d.size()) as usize].expect("a slot that was written");
         assert!(self.members.contains_key(&member), "flow to nobody");
-        *self.flows.entry(member).or_default() += 1;
+        let v4 = self.members[&member].family == 4;
+        let pool: Vec<IpAddr> = self.pool().into_iter().filter(|ip| ip.is_ipv4() == v4).collect();
+        let source = pool[pick as usize % pool.len()];
+        *self.flows.entry((member, source)).or_default() += 1;
     }
 
     /// Ends all flows of the members that `which` accepts.
     pub fn close_flows(&mut self, mut which: impl FnMut(u32) -> bool) {
-        self.flows.retain(|&member, _| !which(member));
+        self.flows.retain(|&(member, _), _| !which(member));
     }
 }

@@ -296,6 +296,11 @@ impl World {
             let delay = self.rng.random_range(0..500);
             self.send_input(delay, Input::Drained(drained));
         }
+        let leaving = self.core.leaving_addresses().iter();
+        let unused: Vec<IpAddr> = leaving.copied().filter(|&ip| !self.kernel.is_source(ip)).collect();
+        if !unused.is_empty() {
+            self.give(Input::Unused(unused));
+        }
     }
 
     pub fn members(&self) -> Vec<MemberCall> {

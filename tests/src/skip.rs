@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Names the file that collects skips; `cargo xtask test` sets it and fails if the file is not empty at the end.
+/// Names the file that collects skips; `cargo xtask test` sets it and fails if
+/// the file names a test that `.ci/expected-skips` does not.
 pub const SKIPS: &str = "ROLLCALL_TEST_SKIPS";
 
 /// Records that `test` did not run and why. Only for what the kernel lacks; a missing tool or right is a failure.

@@ -48,13 +48,14 @@ pub struct Flow<A> {
     pub dst: A,
     /// Ports after the rewrite, as in [`FlowKey::ports`].
     pub ports: u32,
-    /// Change of the IPv4 header's one's-complement sum (0 for IPv6), folded to 16 bits.
+    /// Change of the IPv4 header's one's-complement sum, the TTL's included (unused for IPv6), folded to 16 bits.
     pub l3_delta: u32,
     /// Change of the L4 checksum's sum: addresses and ports, folded to 16 bits.
     pub l4_delta: u32,
     /// Slot in `TRAFFIC`: [`super::TrafficSlot`].
     pub counter: u32,
-    /// [`crate::conntrack::State`], updated by compare-and-swap; authoritative in the reverse entry.
+    /// [`crate::conntrack::State`], moved by compare-and-swap in the reverse entry, which alone has it: in the forward
+    /// entry and in a half-open slot it stays as it was at the flow's first packet.
     pub state: u32,
     /// In the reverse entry the backend's initial sequence number; in the half-open slot the client's. Host order.
     pub seq: u32,
@@ -83,7 +84,8 @@ pub type FlowV6 = Flow<Addr6>;
 /// Slots of a half-open bucket.
 pub const HALF_OPEN_WAYS: usize = 4;
 
-/// A half-open flow's forward side.
+/// A half-open flow's forward side. Its reverse entry, and with it its source port, is the slot's while the slot is
+/// `LIVE`; promotion hands it to the record queue. So at any time exactly one hand may free it.
 ///
 /// `owner` guards the rest: its low two bits are [`Slot::EMPTY`], [`Slot::BUSY`] or [`Slot::LIVE`], the rest a
 /// generation that each change raises. Who swaps a value for `BUSY` owns the slot; who reads the same `LIVE` value before

@@ -27,6 +27,8 @@ pub const MAX_SERVICES: u32 = 4096;
 pub const MAX_MEMBERS: u32 = 16384;
 /// Room in `AGES4` and `AGES6` beyond the flow limit, for records that several CPUs examine at the same moment.
 pub const AGES_SLACK: u32 = 1024;
+/// Records of each family, and half-open buckets of each, that one run of `collect` examines.
+pub const EXAMINED_PER_RUN: u32 = 8;
 /// Words of the address bitmap: 64 Ki bits, 8 KiB. See [`crate::hash::bitmap_bit4`].
 pub const BITMAP_WORDS: u32 = 1024;
 

@@ -30,10 +30,8 @@ pub struct ServiceInfo {
     pub id: u32,
     /// Bits of [`flags`].
     pub flags: u32,
-    /// Idle limit of an established flow of this service, jiffies; 0: the one in [`super::Settings`].
-    pub idle: u32,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u32; 2],
 }
 
 /// How a table's index is picked.

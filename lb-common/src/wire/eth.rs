@@ -24,16 +24,17 @@ pub const TYPE: usize = core::mem::offset_of!(EthHdr, ether_type);
 /// Offset of the source address.
 pub const SRC: usize = core::mem::offset_of!(EthHdr, src_addr);
 
-/// What stands before the L3 header.
+/// What stands before the L3 header. How many tags that are follows from `l3` alone: a tag's TCI may be 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// EtherType of the L3 header, as loaded.
     pub proto: u16,
     /// Offset of the L3 header.
     pub l3: usize,
-    /// Outer tag's TCI, as loaded; 0 for none.
+    /// The outermost TCI that is not 0, as loaded; 0 for none. A tag of TCI 0 says no more than no tag (IEEE 802.1Q,
+    /// 6.9.1), so what answers the frame needs none.
     pub outer: u16,
-    /// Inner tag's TCI, as loaded; 0 for none.
+    /// The TCI within that, as loaded; 0 for none.
     pub inner: u16,
 }
 
@@ -41,6 +42,12 @@ pub struct Link {
 #[inline(always)]
 pub const fn is_tag(proto: u16) -> bool {
     proto == VLAN || proto == QINQ
+}
+
+/// Tags between the Ethernet addresses and an L3 header at `l3`.
+#[inline(always)]
+pub const fn tags(l3: usize) -> usize {
+    (l3 - HEADER) / TAG
 }
 
 /// Reads the link header. `None`: the frame ends within it, or it has more than two tags.
@@ -63,6 +70,9 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
                 return None;
             }
         }
+    }
+    if link.outer == 0 {
+        (link.outer, link.inner) = (link.inner, 0);
     }
     Some(link)
 }

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use network_types::ip::Ipv4Hdr;
 
 use super::load::load16;
-use super::{Fault, Located, Packet};
+use super::{Fault, Located, Packet, l4};
 
 /// Length of the header without options.
 pub const HEADER: usize = Ipv4Hdr::LEN;
@@ -31,7 +31,7 @@ pub const PLAIN: u8 = 0x45;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// Where L4 is, for a header without options of a packet that is no fragment; lengths are not checked.
+/// Where L4 is, for TCP or UDP behind a header without options, no fragment; lengths are not checked.
 ///
 /// # Safety
 /// [`HEADER`] bytes are at `ip`.
@@ -39,7 +39,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 pub unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
     // SAFETY: the caller's.
     let (first, total, frags, proto) = unsafe { (*ip, load16(ip.add(TOT_LEN)), load16(ip.add(FRAGS)), *ip.add(PROTO)) };
-    if first != 0x45 || frags & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be() != 0 {
+    if first != PLAIN || !l4::is_known(proto) || frags & (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be() != 0 {
         return None;
     }
     Some(Located { l4: l3 + HEADER, proto, ip_len: u32::from(u16::from_be(total)) })

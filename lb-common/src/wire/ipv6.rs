@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use network_types::ip::{IpProto, Ipv6Hdr};
 
 use super::load::load16;
-use super::{Fault, Located, Packet};
+use super::{Fault, Located, Packet, l4};
 
 /// Length of the fixed header.
 pub const HEADER: usize = Ipv6Hdr::LEN;
@@ -32,7 +32,7 @@ const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
 const AUTHENTICATION: u8 = IpProto::Ah as u8;
 
-/// Where L4 is, for a packet without extension headers; lengths are not checked.
+/// Where L4 is, for TCP or UDP without extension headers before it; lengths are not checked.
 ///
 /// # Safety
 /// [`HEADER`] bytes are at `ip`.
@@ -40,7 +40,7 @@ const AUTHENTICATION: u8 = IpProto::Ah as u8;
 pub unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
     // SAFETY: the caller's.
     let (first, payload, proto) = unsafe { (*ip, load16(ip.add(PAYLOAD_LEN)), *ip.add(NEXT)) };
-    if first >> 4 != 6 || is_extension(proto) {
+    if first >> 4 != 6 || !l4::is_known(proto) {
         return None;
     }
     Some(Located { l4: l3 + HEADER, proto, ip_len: HEADER as u32 + u32::from(u16::from_be(payload)) })

@@ -40,6 +40,26 @@ pub const RST: u8 = 0x04;
 /// TCP's ACK.
 pub const ACK: u8 = 0x10;
 
+/// Whether a protocol is one that services have.
+#[inline(always)]
+pub const fn is_known(proto: u8) -> bool {
+    proto == TCP || proto == UDP
+}
+
+/// Whether a TCP header's own length can be, given its byte at [`TCP_DOFF`] and the bytes from its start to the end of
+/// the IP packet.
+#[inline(always)]
+pub const fn tcp_fits(doff: u8, room: u32) -> bool {
+    let len = (doff >> 4) as u32 * 4;
+    TCP_HEADER as u32 <= len && len <= room
+}
+
+/// Whether a UDP length (host order) can be, given the bytes from the header's start to the end of the IP packet.
+#[inline(always)]
+pub const fn udp_fits(len: u16, room: u32) -> bool {
+    UDP_HEADER as u32 <= len as u32 && len as u32 <= room
+}
+
 /// Whether flags open a connection: SYN alone among the control flags.
 #[inline(always)]
 pub const fn opens(flags: u8) -> bool {

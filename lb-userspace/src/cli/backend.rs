@@ -18,6 +18,19 @@ Examples:
 
 A new backend takes flows after its first successful probe.";
 
+const REMOVE_HELP: &str = "\
+Examples:
+  rollcall backend remove web-04 --service api    it stays in its other services
+  rollcall backend remove web-04                  it is forgotten altogether
+
+A service keeps at least one member.";
+
+const SET_HELP: &str = "\
+Examples:
+  rollcall backend set web-04 --weight 2
+  rollcall backend set web-04 --service api --port 8081    its flows go on
+  rollcall backend set web-04 --owner 'storage team'";
+
 /// What to do with backends.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -52,6 +65,7 @@ pub(super) enum Verb {
         owner: Option<String>,
     },
     /// Remove a server from one service, or from all and the list; from the file, too. Its flows go on until they end.
+    #[command(after_help = REMOVE_HELP)]
     Remove {
         /// The backend.
         #[arg(value_parser = name::<BackendName>)]
@@ -61,7 +75,7 @@ pub(super) enum Verb {
         service: Option<ServiceName>,
     },
     /// Change weight, port or owner; in the file, too.
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    #[command(after_help = SET_HELP, group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Set {
         /// The backend.
         #[arg(value_parser = name::<BackendName>)]

@@ -49,9 +49,17 @@ Examples:
   rollcall config check rollcall.toml    is this file right?
   rollcall doctor                        will it work on this host?
   rollcall status                        who is in rotation, and who is not, and why
-  rollcall stats --watch                 rates, twice a second
+  rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";
+
+const RUN_HELP: &str = "\
+SIGHUP reads the file again. SIGTERM and Ctrl-C stop the daemon; program and flows stay, and the next daemon adopts \
+them. To take them away, use `rollcall down`.";
+
+const STATUS_HELP: &str = "\
+The first line is the verdict. Exits 0 whatever it says, as long as the daemon answers; scripts look into \
+`--output json`.";
 
 /// An XDP layer-4 load balancer that always knows where every server is.
 #[derive(Debug, Parser)]
@@ -82,8 +90,10 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
+    #[command(after_help = RUN_HELP)]
     Run,
     /// The roll call: every backend, in rotation or with the reason why not.
+    #[command(after_help = STATUS_HELP)]
     Status,
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
@@ -100,7 +110,7 @@ enum Verb {
     Config(config::Verb),
     /// Read the file again and apply it. A bad file changes nothing.
     Reload,
-    /// Take the data plane down: detach the program, forget all flows.
+    /// Take the data plane down: detach the program, end every connection through this host, stop the daemon.
     Down(down::Args),
     /// Will it work here? Each check with evidence, reason and mend.
     #[command(after_help = doctor::HELP)]

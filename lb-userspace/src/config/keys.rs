@@ -487,6 +487,6 @@ pub(super) const KEYS: &[Key] = &[
         "integer, 1 to 65535",
         Default("1"),
         "1",
-        "Its share of new flows, in proportion to the others'. To take a server out, drain it; 0 is refused.",
+        "Its share of new flows, in proportion to the others'. 0 is refused: take a server out by removing it from the service.",
     ),
 ];

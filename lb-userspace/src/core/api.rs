@@ -88,6 +88,9 @@ pub enum Input {
     /// These leaving members ([`super::Core::leaving`]) have no flow any more: as many closed as opened, by counters read
     /// after they were listed. Ids that are not leaving are ignored, so it may be repeated.
     Drained(Vec<MemberId>),
+    /// These leaving addresses ([`super::Core::leaving_addresses`]) are the source of no flow any more, by a look at the
+    /// flows that began after they were listed. Others are ignored, so it may be repeated.
+    Unused(Vec<IpAddr>),
     /// Nothing but time passed.
     Tick,
 }

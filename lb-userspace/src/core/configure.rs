@@ -85,7 +85,8 @@ impl Core {
         self.announce = Some(format!("{} services, {} members", config.services.len(), self.members.len()));
         self.reconsider_all();
         self.follow_hops();
-        (self.dirty, self.replan) = (true, true);
+        self.dirty.extend(config.services.iter().map(|s| s.name.clone()));
+        self.replan = true;
     }
 
     fn new_member(

@@ -5,11 +5,12 @@
 //! just another state to start from. Owns no history, and writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{
-    Addr6, Algorithm as TableKind, Descriptor, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember, Meta,
-    ServiceInfo, service_flags,
+    Addr6, Algorithm as TableKind, Descriptor, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember,
+    Meta, ServiceInfo, service_flags,
 };
 
 use super::alloc::{Arena, Ids};
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub weights: &'a BTreeMap<MemberName, u32>,
     /// Leaving members without flows: their ids are given up.
     pub drained: &'a BTreeSet<MemberId>,
+    /// Leaving source addresses without flows: they are given up.
+    pub unused: &'a BTreeSet<IpAddr>,
 }
 
 /// What came of it.
@@ -50,6 +53,8 @@ pub struct Plan {
     pub members: BTreeMap<MemberName, MemberId>,
     /// Members that are kept for their flows only.
     pub leaving: Leaving,
+    /// Source addresses that are kept for their flows only.
+    pub leaving_addresses: BTreeSet<IpAddr>,
     /// What did not fit, in words. What could not be placed stays as it is.
     pub shortages: Vec<String>,
 }
@@ -66,9 +71,7 @@ pub fn plan(request: &Request<'_>, cache: &mut Cache) -> Plan {
     let mut planner = Planner::new(request);
     let macs = request.macs.unwrap_or(request.kernel.settings.macs);
     planner.plan.state.settings = encode::settings(request.config, request.meta, macs);
-    for (ip, kind) in encode::locals(request.config) {
-        *planner.plan.state.locals.entry(ip).or_default() |= kind;
-    }
+    planner.locals();
     // Ids first, for all: a table never waits for an id, and what stays is known before regions are given out.
     let placed: Vec<_> = request.config.services.iter().filter_map(|s| Some((s, planner.service(s)?))).collect();
     let recipes: Vec<_> = placed.iter().map(|&(service, id)| (service, id, planner.recipe(service, id))).collect();
@@ -106,6 +109,22 @@ impl<'a> Planner<'a> {
             member_ids: Ids::new(kernel.members.keys().copied().collect(), MAX_MEMBERS),
             arena: Arena::new(request.meta.arena_slots.min(Descriptor::MAX_OFFSET), regions),
             known,
+        }
+    }
+
+    /// VIPs and source addresses. A VIP leaves at once, since another host may be about to take it over; a source address
+    /// stays as long as a flow may use it.
+    fn locals(&mut self) {
+        let locals = &mut self.plan.state.locals;
+        for (ip, kind) in encode::locals(self.request.config) {
+            *locals.entry(ip).or_default() |= kind;
+        }
+        for (&ip, kinds) in &self.request.kernel.locals {
+            let configured = locals.get(&ip).copied().unwrap_or(0);
+            if kinds & !configured & LocalKind::POOL != 0 && !self.request.unused.contains(&ip) {
+                locals.insert(ip, configured | LocalKind::POOL);
+                self.plan.leaving_addresses.insert(ip);
+            }
         }
     }
 

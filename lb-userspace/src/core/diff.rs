@@ -28,7 +28,9 @@ pub fn diff(from: &KernelState, to: &KernelState) -> Vec<MapOp> {
     let removed = remove(from, to, &mut ops);
     let cleared = from.members.keys().filter(|id| !to.members.contains_key(id));
     let cleared: Vec<MapOp> = cleared.map(|&id| MapOp::ClearMember(id)).collect();
-    if replaced || removed || !cleared.is_empty() {
+    // With other settings, no packet under way still opens a flow by the old ones: what a look at the flows then shows
+    // stays true.
+    if replaced || removed || !cleared.is_empty() || from.settings != to.settings {
         ops.push(MapOp::Grace);
     }
     ops.extend(cleared);

@@ -1,5 +1,6 @@
 //! What became of a fact: links, probes, timers, finished lists, drained members.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_common::abi::MAX_LINKS;
@@ -29,7 +30,9 @@ impl Core {
         let change = member.health.record(result, took, probe.rise, probe.fall, now);
         let error = member.health.error().map(str::to_owned);
         let streak = member.health.streak();
-        self.dirty |= change.is_some() || error != error_before;
+        if change.is_some() || error != error_before {
+            self.dirty.insert(name.service.clone());
+        }
         let Some(change) = change else { return };
         match change.now {
             Health::Down => {
@@ -53,7 +56,7 @@ impl Core {
         while self.graces.first().is_some_and(|(at, _)| *at <= now_ms) {
             let Some((_, name)) = self.graces.pop_first() else { break };
             if self.members.get_mut(&name).is_some_and(|m| m.health.grace_over()) {
-                self.dirty = true;
+                self.dirty.insert(name.service.clone());
                 self.event(Some(&name), EventKind::Unverified, "no probe ended within the start's grace".to_owned());
             }
         }
@@ -104,11 +107,25 @@ impl Core {
         }
     }
 
-    /// Weighs every member by the facts of now; whether any weight changed.
-    pub(super) fn weigh(&mut self) -> bool {
-        let Some(config) = self.config.clone() else { return false };
-        let mut changed = false;
-        for service in &config.services {
+    /// Gives up source addresses without flows. Only while no list is under way, as above.
+    pub(super) fn take_unused(&mut self, addresses: &[IpAddr]) {
+        if !self.kernel.is_settled() {
+            return;
+        }
+        for ip in addresses.iter().filter(|ip| self.leaving_addresses.contains(ip)) {
+            self.unused.insert(*ip);
+            self.replan = true;
+        }
+    }
+
+    /// Weighs the members of services with changed facts.
+    pub(super) fn weigh(&mut self) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let Some(config) = self.config.clone() else { return };
+        for service in config.services.iter().filter(|s| dirty.contains(&s.name)) {
             for entry in &service.members {
                 let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
                 let Some(member) = self.members.get_mut(&name) else { continue };
@@ -117,12 +134,11 @@ impl Core {
                 let (effective, findings) = weigh(facts);
                 let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
                 let owner = service.owner.as_deref().or(backend_owner);
-                changed |= member.effective != effective;
+                self.replan |= member.effective != effective;
                 member.effective = effective;
                 member.reasons = with_history(findings, &member.reasons, owner, service.expected_out, self.now);
             }
         }
-        changed
     }
 
     /// Compares who has slots in the live tables with what was known, and tells the difference.

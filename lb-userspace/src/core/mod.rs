@@ -27,6 +27,7 @@ mod watched;
 pub mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
@@ -57,13 +58,15 @@ pub struct Core {
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
+    leaving_addresses: BTreeSet<IpAddr>,
+    unused: BTreeSet<IpAddr>,
     /// What did not fit at the last plan, and what people were told of it.
     shortages: Vec<String>,
     reported: Vec<String>,
     /// The cause of a `Configured` event that waits for the kernel.
     announce: Option<String>,
-    /// A fact changed: weigh all members again.
-    dirty: bool,
+    /// Services with a changed fact: their members are to be weighed again.
+    dirty: BTreeSet<ServiceName>,
     /// The plan may be out of date.
     replan: bool,
     now: Time,
@@ -87,10 +90,12 @@ impl Core {
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
+            leaving_addresses: BTreeSet::new(),
+            unused: BTreeSet::new(),
             shortages: Vec::new(),
             reported: Vec::new(),
             announce: None,
-            dirty: false,
+            dirty: BTreeSet::new(),
             replan: false,
             now: Time { boot_ms: 0, wall_ms: 0 },
             outputs: VecDeque::new(),
@@ -105,9 +110,11 @@ impl Core {
             Input::Configure(config) => self.take_config(config),
             Input::Links(macs) => self.take_links(macs),
             Input::NextHop(ip, answer) => {
-                let changed = self.hops.record(ip, answer);
-                self.dirty |= changed;
-                self.replan |= changed;
+                if self.hops.record(ip, answer) {
+                    let to = self.members.iter().filter(|(_, member)| member.endpoint.address == ip);
+                    self.dirty.extend(to.map(|(name, _)| name.service.clone()));
+                    self.replan = true;
+                }
             }
             Input::Probe { member, id, result, took } => {
                 if self.schedule.answer(&member, id, now.boot_ms) {
@@ -116,17 +123,19 @@ impl Core {
             }
             Input::Applied { id, result } => self.take_applied(id, result),
             Input::Drained(ids) => self.take_drained(&ids),
+            Input::Unused(addresses) => self.take_unused(&addresses),
             Input::Tick => {}
         }
         self.run_timers();
-        if std::mem::take(&mut self.dirty) {
-            self.replan |= self.weigh();
-        }
-        self.plan();
+        self.weigh();
     }
 
-    /// The next thing to do, until there is none.
+    /// The next thing to do, until there is none. What the kernel should hold is decided here, once for all inputs since
+    /// the last call: many that come together cost one plan and one list.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.plan();
+        }
         self.outputs.pop_front()
     }
 
@@ -150,6 +159,13 @@ impl Core {
         self.leaving.iter().filter(|(id, _)| gone(id)).map(|(&id, name)| (id, name.clone())).collect()
     }
 
+    /// Source addresses that are no longer configured, kept for the flows that use them: the program must know them, and
+    /// the host must answer for them, or those flows' answers are lost. When one has no flow, say so by
+    /// [`Input::Unused`].
+    pub fn leaving_addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.leaving_addresses
+    }
+
     /// Brings the kernel nearer to what was decided, unless a list is under way.
     fn plan(&mut self) {
         let now_ms = self.now.boot_ms;
@@ -167,12 +183,15 @@ impl Core {
             hops: &self.hops,
             weights: &weights,
             drained: &self.drained,
+            unused: &self.unused,
         };
         let plan = desired::plan(&request, &mut self.cache);
         for (name, member) in &mut self.members {
             member.id = plan.members.get(name).copied();
         }
         self.leaving = plan.leaving;
+        self.leaving_addresses = plan.leaving_addresses;
+        self.unused.retain(|ip| !plan.state.locals.contains_key(ip));
         self.drained.retain(|id| !plan.state.members.contains_key(id));
         self.shortages = plan.shortages;
         match self.kernel.make(plan.state) {

@@ -11,7 +11,7 @@ use lb_common::hash::mix;
 use super::api::MemberName;
 
 /// Jitter of an interval, to each side, in percent. Small enough that `fall` intervals are still about that long.
-const JITTER_PERCENT: u64 = 5;
+pub const JITTER_PERCENT: u32 = 5;
 /// A probe answers within its timeout; so much later the prober itself is taken to have failed.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
@@ -118,7 +118,7 @@ impl Schedule {
     pub fn answer(&mut self, member: &MemberName, id: u64, now_ms: u64) -> bool {
         let Some(turn) = self.turns.get_mut(member) else { return false };
         let Some(open) = turn.open.take_if(|open| open.id == id) else { return false };
-        let spread = turn.interval_ms * JITTER_PERCENT / 100;
+        let spread = turn.interval_ms * u64::from(JITTER_PERCENT) / 100;
         let at_ms = open.started_ms + turn.interval_ms - spread + self.random.up_to(2 * spread);
         self.set(member, at_ms.max(now_ms + 1));
         true

@@ -1,12 +1,13 @@
 //! Suspicion of the edge itself: when most of a service's members fail at once, the likelier cause is on our side.
 //!
-//! While it lasts, no member leaves the service's table for its health: those that went down before stay out, those that
-//! go down now are held. Members that come up do enter; a lost next hop still counts, since the kernel cannot send there.
+//! While it lasts, no member leaves the service's table for its health: those that left it before stay out, those that
+//! are still in it are held, also if their failure is what raised it. Members that come up do enter; a lost next hop still counts, since the kernel cannot send there.
 //! It ends when no more than half are down; whoever is down then goes out. If the failure was the members' own and
 //! persists, the table stays held: there is nowhere better to send the flows, and the roll call says so.
 
 use super::Core;
 use super::api::{EventKind, Health, MemberName};
+use super::schedule::JITTER_PERCENT;
 use super::watched::Watched;
 use crate::config::model::ServiceName;
 
@@ -22,7 +23,11 @@ impl Core {
                 return;
             };
             let now = self.now;
-            let recent = |m: &Watched| m.health.down_since().is_some_and(|since| since + interval >= now);
+            // Members that fail at the same moment are found out up to an interval apart, and the jitter of all the probes
+            // until then.
+            let fall = self.members.get(name).and_then(|m| m.probe.as_ref()).map_or(1, |p| p.fall);
+            let window = interval + interval * fall * 2 * JITTER_PERCENT / 100;
+            let recent = |m: &Watched| m.health.down_since().is_some_and(|since| since + window >= now);
             let probed = self.probed(service).count();
             let failed = self.probed(service).filter(|m| recent(m)).count();
             if probed < FEWEST || failed * 2 <= probed {
@@ -32,9 +37,13 @@ impl Core {
             let cause = format!(
                 "service {service}: {failed} of {probed} members failed within {} ms; its table is held until no more \
                  than half are down. Check this host's own network first",
-                interval.as_millis()
+                window.as_millis()
             );
             self.event(None, EventKind::EdgeSuspected, cause);
+            for (_, member) in self.members.iter_mut().filter(|(name, _)| name.service == *service) {
+                let failed = member.health.down_since().is_some_and(|since| since + window >= now);
+                member.held |= failed && member.in_rotation;
+            }
         }
         if let Some(member) = self.members.get_mut(name) {
             member.held = true;
@@ -55,7 +64,7 @@ impl Core {
         for (_, member) in self.members.iter_mut().filter(|(name, _)| name.service == *service) {
             member.held = false;
         }
-        self.dirty = true;
+        self.dirty.insert(service.clone());
         self.event(None, EventKind::EdgeCleared, format!("service {service}: {down} of {probed} members are down"));
     }
 

@@ -24,8 +24,7 @@ use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Output};
-use crate::core::kernel::MapOp;
+use crate::core::api::{Input, Time};
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
 
@@ -38,8 +37,6 @@ const SETTLE_STEP: Duration = Duration::from_millis(20);
 pub struct Inbox {
     /// From the control socket.
     pub requests: mpsc::Receiver<Request>,
-    /// Probes that ended.
-    pub probed: mpsc::Receiver<Probed>,
     /// Work beside the actor that ended.
     pub reports: mpsc::Receiver<Report>,
     /// From the process's parent or its operator.
@@ -70,9 +67,13 @@ pub struct Actor {
     /// Raised with each list of operations: a read-back that began before the last of them proves nothing.
     pub(super) writes: u64,
     pub(super) prober: Prober,
+    /// Probes that ended.
+    pub(super) probed: mpsc::Receiver<Probed>,
+    /// When the core last got an input: its time never goes back.
+    pub(super) told: Time,
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
-    blind: bool,
+    pub(super) blind: bool,
     published: Instant,
     /// Whether something happened since.
     stale: bool,
@@ -94,6 +95,8 @@ pub struct Parts {
     pub picture: Picture,
     /// Starts probes.
     pub prober: Prober,
+    /// Probes that ended.
+    pub probed: mpsc::Receiver<Probed>,
     /// Reads the maps back.
     pub upkeep: Upkeep,
     /// Where views go.
@@ -105,7 +108,8 @@ pub struct Parts {
 impl Actor {
     /// Puts the parts together; nothing happens before [`Actor::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { plane, adopted, running, journal, net, picture, prober, upkeep, publisher, core } = parts;
+        let Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core } = parts;
+        let attached = plane.attached().is_ok_and(|attached| !attached.is_empty());
         Self {
             core,
             plane,
@@ -114,10 +118,12 @@ impl Actor {
             net,
             resolving: Vec::new(),
             picture,
-            placing: Placing::new(adopted, clock::now()),
+            placing: Placing::new(adopted, attached, clock::now()),
             upkeep,
             writes: 0,
             prober,
+            probed,
+            told: clock::now(),
             publisher,
             blind: false,
             published: Instant::now(),
@@ -135,8 +141,10 @@ impl Actor {
                 Some(request) = inbox.requests.recv() => self.request(request).await,
                 Some(signal) = inbox.signals.recv() => self.signal(signal).await,
                 Some(event) = self.net.events.recv() => self.net_event(event).await,
-                Some(p) = inbox.probed.recv() => {
-                    self.input(Input::Probe { member: p.member, id: p.id, result: p.result, took: p.took })
+                Some(probed) = self.probed.recv() => {
+                    self.tell_at(probed.ended, probed.into());
+                    self.tell_probed();
+                    self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
                 _ = second.tick() => self.every_second(),
@@ -161,8 +169,7 @@ impl Actor {
     pub fn start(&mut self) -> Result<(), ControlError> {
         let state = block_in_place(|| self.plane.read_state())
             .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
-        let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() };
-        self.core.handle(maps, clock::now());
+        self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() });
         self.input(Input::Configure(self.running.config.clone()));
         self.record_start();
         self.publish();
@@ -206,78 +213,27 @@ impl Actor {
     }
 
     async fn net_event(&mut self, event: NetEvent) -> Flow {
-        match event {
-            NetEvent::Links(macs) => self.input(Input::Links(macs)),
-            NetEvent::NextHop(address, hop) => self.input(Input::NextHop(address, hop)),
-            NetEvent::LinkGone(name) => {
-                self.link_gone(&name);
-                Flow::Run
+        let mut next = Some(event);
+        // All that are there at once: they come in bursts.
+        while let Some(event) = next {
+            match event {
+                NetEvent::Links(macs) => self.tell(Input::Links(macs)),
+                NetEvent::NextHop(address, hop) => self.tell(Input::NextHop(address, hop)),
+                NetEvent::LinkGone(name) => self.link_gone(&name),
+                NetEvent::LinkBack(name) => {
+                    tracing::info!("interface {name} is back");
+                    self.place_again().await;
+                }
             }
-            NetEvent::LinkBack(name) => {
-                tracing::info!("interface {name} is back");
-                self.place_again().await;
-                Flow::Run
-            }
+            next = self.net.events.try_recv().ok();
         }
+        self.obey()
     }
 
     /// When time itself is the next input.
     fn wake(&self) -> Instant {
         let far = Duration::from_secs(3600);
         Instant::now() + self.core.poll_timeout().map_or(far, |then| clock::until(clock::now(), then))
-    }
-
-    /// Gives the core an input and carries out what it answers.
-    pub(super) fn input(&mut self, input: Input) -> Flow {
-        self.core.handle(input, clock::now());
-        while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::Apply { id, ops } => self.apply(id, &ops),
-                Output::Probe { member, id, address, port, probe } => {
-                    self.prober.start(member, id, address, port, probe);
-                }
-                Output::Resolve(addresses) => {
-                    self.net.handle.resolve(addresses.clone());
-                    self.resolving = addresses;
-                }
-                Output::Event(event) => self.picture.record(event),
-            }
-        }
-        Flow::Run
-    }
-
-    fn apply(&mut self, id: u64, ops: &[MapOp]) {
-        self.writes += 1;
-        let done = block_in_place(|| ops.iter().try_for_each(|op| self.plane.apply(op)));
-        let result = done.map_err(|e| e.to_string());
-        match &result {
-            Ok(()) => self.picture.clear(Topic::Apply),
-            Err(why) => {
-                self.picture
-                    .warn(Topic::Apply, format!("the kernel refused a change of the maps, which is retried: {why}"));
-                self.blind = true;
-            }
-        }
-        self.core.handle(Input::Applied { id, result }, clock::now());
-        self.look_if_blind();
-    }
-
-    /// After a failed write nobody knows what the maps hold: reads them, and lets the core begin from there. The core
-    /// paces the attempts; if even reading fails, the next second tries again.
-    pub(super) fn look_if_blind(&mut self) {
-        if !self.blind {
-            return;
-        }
-        match block_in_place(|| self.plane.read_state()) {
-            Ok(state) => {
-                self.blind = false;
-                let maps = Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: true };
-                self.core.handle(maps, clock::now());
-            }
-            Err(e) => {
-                self.picture.warn(Topic::Apply, format!("the maps cannot be read back after a failed write: {e}"))
-            }
-        }
     }
 
     /// Waits until the kernel holds all that was decided, at most `limit`; says whether it does.

@@ -1,7 +1,9 @@
-//! Crash points: named places where a debug build kills itself if `ROLLCALL_CRASH_AT` says so.
+//! Faults on demand: named places where a debug build kills itself if `ROLLCALL_CRASH_AT` says so, or fails for as long as
+//! the file that `ROLLCALL_FAULTS` names says so.
 //!
 //! The promise that SIGKILL at any moment leaves file and running state both old or both new is tested with these, by
-//! dying at each place where the outcome could differ. A release build contains none of it.
+//! dying at each place where the outcome could differ. The promise that a refused write is tried again is tested with the
+//! failures. A release build contains none of it.
 
 /// Every point, in the order in which an edit passes them.
 #[cfg(test)]
@@ -20,3 +22,16 @@ pub fn point(name: &str) {
 /// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 pub fn point(_name: &str) {}
+
+/// Whether this is to fail now: the file lists what is, one name a line.
+#[cfg(debug_assertions)]
+pub fn fails(name: &str) -> bool {
+    let listed = std::env::var_os("ROLLCALL_FAULTS").and_then(|path| std::fs::read_to_string(path).ok());
+    listed.is_some_and(|list| list.lines().any(|line| line == name))
+}
+
+/// Nothing fails on demand in a release build.
+#[cfg(not(debug_assertions))]
+pub fn fails(_name: &str) -> bool {
+    false
+}

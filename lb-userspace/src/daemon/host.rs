@@ -39,8 +39,9 @@ fn missing_capabilities(status: &str) -> Vec<(&'static str, &'static str)> {
     NEEDED.iter().filter(|(cap, ..)| !has(*cap) && !implied(*cap)).map(|&(_, name, what)| (name, what)).collect()
 }
 
-/// Whether the interfaces of `config` are there; if it has no services, none is needed.
-pub fn check_interfaces(config: &Config) -> Result<(), ControlError> {
+/// Whether the interfaces of `config` are there; if it has no services, none is needed. Those that run already by `old`
+/// may be away for now: the program returns with them, and other changes need not wait for it.
+pub fn check_interfaces(config: &Config, old: Option<&Config>) -> Result<(), ControlError> {
     if config.services.is_empty() {
         return Ok(());
     }
@@ -50,6 +51,7 @@ pub fn check_interfaces(config: &Config) -> Result<(), ControlError> {
         .iter()
         .map(String::as_str)
         .filter(|i| nix::net::if_::if_nametoindex(*i).is_err())
+        .filter(|i| old.is_none_or(|old| !old.edge.interfaces.iter().any(|known| known == i)))
         .collect();
     if missing.is_empty() {
         return Ok(());

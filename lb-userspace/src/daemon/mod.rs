@@ -9,6 +9,7 @@ mod boot;
 mod bpf_error;
 pub mod clock;
 mod crash;
+mod dialogue;
 mod error;
 mod file;
 mod flows;
@@ -67,20 +68,24 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
         std::path::absolute(&options.config).map_err(|e| system(format!("{}: {e}", options.config.display())))?;
     let boot = boot::boot(&path)?;
     let config = boot.running.config.clone();
-    host::check_interfaces(&config)?;
+    host::check_interfaces(&config, None)?;
     let listeners = control::bind(&config.control.socket, config.control.metrics).await?;
     let pins = PinLock::take(&config.control.pin_dir)?;
     let (plane, adopted) = DataPlane::open(&open_options(&config)).map_err(bpf_error::for_people)?;
+    crash::point("after_open");
     let _pins = match pins {
         Some(pins) => Some(pins),
         None => PinLock::take(&config.control.pin_dir)?,
     };
     let result = serve(boot, plane, adopted, listeners, signals).await;
-    if result.is_err() && !adopted {
-        // A cold start that failed leaves nothing behind; its own error is the one to tell.
-        if let Err(e) = DataPlane::remove(&config.control.pin_dir) {
-            tracing::warn!("cannot take down what was begun: {e}");
-        }
+    // A cold start that failed leaves nothing behind; its own error is the one to tell. Once the program forwards, no
+    // failure of the daemon takes it away from the flows.
+    if result.is_err()
+        && !adopted
+        && !is_attached(&config)
+        && let Err(e) = DataPlane::remove(&config.control.pin_dir)
+    {
+        tracing::warn!("cannot take down what was begun: {e}");
     }
     result
 }
@@ -114,13 +119,13 @@ async fn serve(
     let prober = Prober::new(probe_sender);
     let upkeep = Upkeep::new(reader.clone(), report_sender.clone());
     let mut actor =
-        Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, upkeep, publisher, core });
+        Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core });
     actor.start()?;
 
     let stop = CancellationToken::new();
     let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, report_sender));
-    let actor = tokio::spawn(actor.run(Inbox { requests, probed, reports, signals }));
+    let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);
     collector.abort();
@@ -132,6 +137,12 @@ async fn serve(
     }
     drop(lock);
     result
+}
+
+/// Whether the program is on any interface; what cannot be known counts as yes.
+fn is_attached(config: &Config) -> bool {
+    let attached = DataPlane::open_readonly(&config.control.pin_dir).and_then(|plane| plane.attached());
+    attached.map_or(true, |attached| !attached.is_empty())
 }
 
 fn open_options(config: &Config) -> OpenOptions {

@@ -19,7 +19,12 @@ pub fn send(what: &str) {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),
         None => SocketAddr::from_pathname(&name),
     };
-    let sent = address.and_then(|a| UnixDatagram::unbound()?.send_to_addr(what.as_bytes(), &a));
+    let sent = address.and_then(|a| {
+        let socket = UnixDatagram::unbound()?;
+        // A reader that does not read must not hold up the daemon.
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(what.as_bytes(), &a)
+    });
     if let Err(e) = sent {
         tracing::debug!("cannot tell systemd {what}: {e}");
     }

@@ -1,8 +1,8 @@
 //! Program and addresses on the interfaces: when they go there, and what happens when interfaces change.
 //!
 //! Cold, the program is attached last, when the first table is decided and written, and the addresses come after it: so
-//! no packet meets an empty table, and none reaches the host's own stack to be answered with a reset. Adopted, the
-//! program never left.
+//! no packet meets an empty table, and none reaches the host's own stack to be answered with a reset. Where the program
+//! was found attached, it never left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,19 +51,26 @@ impl Net {
 /// Whether the program is where the configuration wants it.
 pub struct Placing {
     adopted: bool,
+    /// Whether the program was found on an interface.
+    attached: bool,
     placed: bool,
     started: Time,
 }
 
 impl Placing {
     /// Before the first placement.
-    pub fn new(adopted: bool, started: Time) -> Self {
-        Self { adopted, placed: false, started }
+    pub fn new(adopted: bool, attached: bool, started: Time) -> Self {
+        Self { adopted, attached, placed: false, started }
     }
 
     /// Whether the maps were found pinned.
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// Whether program and addresses were once brought up.
+    pub fn is_placed(&self) -> bool {
+        self.placed
     }
 }
 
@@ -83,9 +90,9 @@ impl Actor {
         Ok(())
     }
 
-    /// Cold: the kernel holds what was decided, every member has had a result or its grace, and those that may serve do.
+    /// Where the program already runs, at once. Else, also on maps whose daemon died before it got so far: the kernel holds what was decided, every member has had a result or its grace, and those that may serve do.
     fn may_place(&self) -> bool {
-        if self.placing.adopted || self.running.config.services.is_empty() {
+        if self.placing.attached || self.running.config.services.is_empty() {
             return true;
         }
         let now = clock::now();
@@ -166,7 +173,10 @@ impl Actor {
         let Some(interface) = interfaces(config).first().cloned() else {
             return self.release_addresses().await;
         };
-        let wanted = addresses(config);
+        let mut wanted = addresses(config);
+        if config.edge.manage_vips {
+            wanted.extend(self.core.leaving_addresses());
+        }
         let stale: BTreeSet<OwnAddress> = self.net.own.iter().filter(|a| a.interface != interface).cloned().collect();
         let mut problems = self.remove(stale).await;
         let ours: BTreeSet<IpAddr> = self.net.own.iter().map(|a| a.address).collect();

@@ -1,18 +1,24 @@
-//! Carrying out probes: one short-lived task each, limited in number so that a large pool cannot use up descriptors.
+//! Carrying out probes: one short-lived task each, as many at once as there are descriptors for. A probe that had to wait
+//! for others that hang would make its healthy backend look dead, so the process takes all descriptors that it may have.
 //! When and what to probe is the core's; what a probe does on the wire is `io::probe`'s.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lb_common::abi::MAX_MEMBERS;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::clock;
 use crate::config::model::Probe;
-use crate::core::api::MemberName;
+use crate::core::api::{Input, MemberName, Time};
 use crate::io::probe;
 
-/// Most probes on the wire at once; each holds one descriptor.
-const MAX_UNDER_WAY: usize = 512;
+/// Descriptors that are left to all that is not a probe.
+const OTHER_FILES: usize = 256;
+/// However few descriptors there are, so many probes may be under way.
+const FEWEST: usize = 64;
 
 /// How one probe ended.
 #[derive(Debug)]
@@ -25,6 +31,14 @@ pub struct Probed {
     pub result: Result<(), String>,
     /// How long it was on the wire.
     pub took: Duration,
+    /// When it ended.
+    pub ended: Time,
+}
+
+impl From<Probed> for Input {
+    fn from(p: Probed) -> Self {
+        Self::Probe { member: p.member, id: p.id, result: p.result, took: p.took }
+    }
 }
 
 /// Starts probes and sends back how they ended.
@@ -36,7 +50,9 @@ pub struct Prober {
 impl Prober {
     /// Results go to `results`.
     pub fn new(results: mpsc::Sender<Probed>) -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_UNDER_WAY)), results }
+        let files = usize::try_from(raise_file_limit()).unwrap_or(usize::MAX);
+        let most = files.saturating_sub(OTHER_FILES).clamp(FEWEST, MAX_MEMBERS as usize);
+        Self { permits: Arc::new(Semaphore::new(most)), results }
     }
 
     /// Starts one; returns at once.
@@ -47,7 +63,13 @@ impl Prober {
             let started = Instant::now();
             let result = probe::check(&probe, address, port).await;
             // The receiver is gone only when the daemon is stopping.
-            let _ = results.send(Probed { member, id, result, took: started.elapsed() }).await;
+            let _ = results.send(Probed { member, id, result, took: started.elapsed(), ended: clock::now() }).await;
         });
     }
+}
+
+/// Raises the soft limit of open files to the hard one; the limit that then holds.
+fn raise_file_limit() -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
 }

@@ -101,7 +101,7 @@ impl Actor {
             )
             .with_hint("set them back, or `rollcall down` (flows are lost) and start again"));
         }
-        host::check_interfaces(&new)?;
+        host::check_interfaces(&new, Some(&old.config))?;
         let mut changes = config::diff::describe(&old.config, &new);
         let later = config::diff::needs_restart(&old.config, &new);
         changes.extend(later.into_iter().map(|key| format!("{key}: takes effect when the daemon starts again")));
@@ -121,6 +121,8 @@ impl Actor {
         if !self.settle(SETTLE).await {
             changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
         }
+        let leaving = self.core.leaving_addresses().iter();
+        changes.extend(leaving.map(|ip| format!("source address {ip}: stays until no flow uses it")));
         Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
     }
 

@@ -3,17 +3,18 @@
 //!
 //! Long reads run beside the actor on a second, read-only opening of the maps, and report to it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::abi::Clock;
+use lb_common::abi::{Clock, EXAMINED_PER_RUN};
 use tokio::sync::mpsc;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::actor::{Actor, Flow};
 use super::picture::Topic;
-use super::{clock, file, notify};
+use super::{clock, crash, file, notify, placing};
 use crate::core::api::Input;
 use crate::core::diff::diff;
 use crate::core::kernel::KernelState;
@@ -27,8 +28,6 @@ const VERIFY_EVERY: u64 = 10;
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
 /// Every record and every half-open bucket is examined within so many seconds.
 const COLLECT_WITHIN: u64 = 10;
-/// Records, and half-open buckets, of each family that one run of `collect` examines.
-const PER_RUN: u64 = 8;
 
 /// What work beside the actor came to.
 pub enum Report {
@@ -38,6 +37,8 @@ pub enum Report {
     Collected(Result<(), String>),
     /// Counters of leaving members were read: these have no flow.
     Drained(Vec<u32>),
+    /// All flows were read, `writes` as above: these leaving source addresses have none.
+    Unused { writes: u64, addresses: Vec<IpAddr> },
 }
 
 /// The means for it.
@@ -46,13 +47,14 @@ pub struct Upkeep {
     reports: mpsc::Sender<Report>,
     seconds: u64,
     verifying: bool,
+    seeking: bool,
     drift: Option<Instant>,
 }
 
 impl Upkeep {
     /// Reads through `reader`, reports to `reports`.
     pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>) -> Self {
-        Self { reader, reports, seconds: 0, verifying: false, drift: None }
+        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None }
     }
 
     /// Reads beside the actor.
@@ -71,12 +73,14 @@ impl Actor {
     /// Called each second.
     pub(super) fn every_second(&mut self) -> Flow {
         self.upkeep.seconds += 1;
+        assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
             let digest = block_in_place(|| file::digest(self.journal.path()));
             self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
             self.look_for_drained();
+            self.look_for_unused();
         }
         if self.upkeep.seconds.is_multiple_of(VERIFY_EVERY) {
             self.verify();
@@ -103,6 +107,13 @@ impl Actor {
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
             }
+            Report::Unused { writes, addresses } => {
+                self.upkeep.seeking = false;
+                if writes == self.writes && !addresses.is_empty() {
+                    self.input(Input::Unused(addresses));
+                    self.place_again().await;
+                }
+            }
         }
         Flow::Run
     }
@@ -116,6 +127,20 @@ impl Actor {
             let counters = plane.counters().ok()?;
             let idle = |id: &u32| counters.members.get(id).is_none_or(|m| m.active() == 0);
             Some(Report::Drained(leaving.into_iter().filter(idle).collect()))
+        });
+    }
+
+    fn look_for_unused(&mut self) {
+        let leaving = self.core.leaving_addresses().clone();
+        if leaving.is_empty() || self.upkeep.seeking {
+            return;
+        }
+        self.upkeep.seeking = true;
+        let writes = self.writes;
+        self.upkeep.beside(move |plane| {
+            // What cannot be read counts as used; the next look may do better.
+            let used = plane.sources_in_use(&leaving).unwrap_or_else(|_| leaving.clone());
+            Some(Report::Unused { writes, addresses: leaving.difference(&used).copied().collect() })
         });
     }
 
@@ -175,16 +200,29 @@ impl Actor {
             Ok(found) => found,
             Err(e) => return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}")),
         };
-        let missing = |expected: &crate::io::bpf::types::Attached| !found.iter().any(|f| f.ifindex == expected.ifindex);
-        let lost = self.picture.attached.iter().filter(|a| missing(a)).map(|a| a.interface.as_str());
-        let lost = lost.collect::<Vec<_>>().join(" and ");
+        if !self.placing.is_placed() {
+            return;
+        }
+        // By the configuration and not by what was attached: putting it back may have failed before.
+        let missing =
+            |name: &&String| device_index(name).is_some_and(|index| !found.iter().any(|f| f.ifindex == index));
+        let lost: Vec<&String> = placing::interfaces(&self.running.config).iter().filter(missing).collect();
         if !lost.is_empty() {
-            // Stays to be read when the program is long back: who did it may do it again.
-            self.upkeep.drift = Some(Instant::now());
-            self.picture.warn(Topic::Detached, format!("something took the program off {lost}; it was put back"));
+            let taken = |name: &&&String| self.picture.attached.iter().any(|a| a.interface == ***name);
+            let taken = lost.iter().filter(taken).map(|name| name.as_str()).collect::<Vec<_>>().join(" and ");
+            if !taken.is_empty() {
+                // Stays to be read when the program is long back: who did it may do it again.
+                self.upkeep.drift = Some(Instant::now());
+                let text = format!("something took the program off {taken}; it was put back");
+                self.picture.warn(Topic::Detached, text);
+            }
             self.place_again().await;
         }
     }
+}
+
+fn device_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
 }
 
 /// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds.
@@ -214,5 +252,5 @@ pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
 fn rounds(buckets: u64, clock: Option<&Clock>) -> u32 {
     let records = clock.map_or(0, |c| c.kept.iter().copied().max().unwrap_or(0));
     let most = buckets.max(records);
-    u32::try_from(most.div_ceil(PER_RUN * COLLECT_WITHIN)).unwrap_or(u32::MAX)
+    u32::try_from(most.div_ceil(u64::from(EXAMINED_PER_RUN) * COLLECT_WITHIN)).unwrap_or(u32::MAX)
 }

@@ -8,7 +8,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{
     Addr6, Algorithm, Clock, Descriptor, Hop, LocalKind, Member, MemberStats, NO_MEMBER, Reason, ServiceInfo,
-    ServiceKey, Settings, Traffic, TrafficSlot, mac_word, maps, programs,
+    ServiceKey, ServiceStats, Settings, Traffic, TrafficSlot, mac_word, maps, programs,
 };
 use lb_common::hash::{bitmap_bit4, bitmap_bit6};
 use rollcall::io::bpf::object::OBJECT;
@@ -140,7 +140,7 @@ impl Plane {
         self.array::<u64>(maps::DESCRIPTORS).set(id, descriptor.0, 0).expect("DESCRIPTORS");
         let key = ServiceKey { addr: wide(vip.ip()), port: vip.port().to_be(), proto, family: family(vip.ip()) };
         let mut services: HashMap<_, ServiceKey, ServiceInfo> = self.map(maps::SERVICES).try_into().expect("a hash");
-        services.insert(key, ServiceInfo { id, flags, idle: 0, reserved: 0 }, 0).expect("SERVICES");
+        services.insert(key, ServiceInfo { id, flags, ..ServiceInfo::default() }, 0).expect("SERVICES");
         self.local(vip.ip(), LocalKind::VIP);
     }
 
@@ -246,6 +246,12 @@ impl Plane {
         }
     }
 
+    /// Drops of a service for a reason, summed.
+    pub fn drops(&mut self, service: u32, reason: Reason) -> u64 {
+        let map: PerCpuArray<_, ServiceStats> = self.map(maps::SERVICE_STATS).try_into().expect("a per-CPU array");
+        map.get(&service, 0).expect("SERVICE_STATS").iter().map(|s| s.drops[reason as usize]).sum()
+    }
+
     /// Entries in a flow map.
     pub fn flow_entries(&mut self, v6: bool) -> usize {
         if v6 {
@@ -267,7 +273,12 @@ impl Plane {
         self.bpf.program_mut(name).expect("it was loaded").try_into().expect("it is XDP")
     }
 
-    fn map(&mut self, name: &str) -> &mut aya::maps::Map {
+    /// A loaded program, to be run by several threads at once.
+    pub fn shared(&self, name: &str) -> &Xdp {
+        self.bpf.program(name).expect("it was loaded").try_into().expect("it is XDP")
+    }
+
+    pub(super) fn map(&mut self, name: &str) -> &mut aya::maps::Map {
         self.bpf.map_mut(name).unwrap_or_else(|| panic!("no map {name}"))
     }
 }

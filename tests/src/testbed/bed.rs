@@ -134,16 +134,40 @@ impl Bed {
         }
     }
 
+    /// Takes the edge's front interface away, as a hot-unplug would.
+    pub fn unplug_front(&self) {
+        self.edge.ip("link delete front\n");
+        // The far end's link is defunct now.
+        std::fs::remove_file(self.front_pin()).expect("it was pinned when the interface was made");
+    }
+
+    /// Makes the edge's front interface, with its own addresses.
+    pub fn plug_front(&self) {
+        let outer = &self.switches[0];
+        plug(&self.edge, "front", outer, "edge", &pair(front, 0, 1));
+        xdp_pass::attach(outer, "edge", &self.front_pin());
+    }
+
+    /// Takes the cable of backend `index`, from 0, out of its switch, or puts it back.
+    pub fn set_cable(&self, index: usize, plugged: bool) {
+        let switch = self.switches.last().expect("there is at least one");
+        switch.ip(&format!("link set b{index} {}\n", if plugged { "up" } else { "down" }));
+    }
+
+    fn front_pin(&self) -> std::path::PathBuf {
+        self.scratch.bpf().join(self.switches[0].name())
+    }
+
     fn wire(&self) {
         let outer = &self.switches[0];
         let inner = self.switches.last().expect("there is at least one");
-        plug(&self.edge, "front", outer, "edge", &pair(front, 0, 1));
+        self.plug_front();
         if self.plan.shape == Shape::TwoArm {
             // The pool's addresses stand on the side that asks for them: IPv6 answers for an address only there.
             let addresses = [pair(back, 0, 1), pair(back, 0, 2)].concat();
             plug(&self.edge, "back", inner, "edge", &addresses);
         }
-        for switch in &self.switches {
+        for switch in &self.switches[1..] {
             xdp_pass::attach(switch, "edge", &self.scratch.bpf().join(switch.name()));
         }
         for (index, client) in (0..).zip(&self.clients) {

@@ -45,7 +45,9 @@ impl DataPlane {
         for device in devices {
             targets.push(Target { link: self.live_link(&device)?, device });
         }
-        self.detach_others(interfaces)?;
+        // Under another name than the one it was attached by, an interface would refuse the new link.
+        let renamed = |ifindex| targets.iter().any(|t| t.device.ifindex == ifindex);
+        self.detach_others(interfaces, renamed)?;
 
         let kept_generic = targets.iter().any(|t| matches!(t.link, Some((_, Mode::Generic))));
         self.fallback = None;
@@ -68,6 +70,8 @@ impl DataPlane {
                 }
             },
         }
+        // Last, so that a refusal has interrupted nothing.
+        self.detach_others(interfaces, |_| true)?;
         targets.iter().map(|t| self.verified(&t.device.name, t.device.ifindex)).collect()
     }
 
@@ -106,12 +110,15 @@ impl DataPlane {
         Ok(None)
     }
 
-    /// Detaches the interfaces that are not named.
-    fn detach_others(&self, interfaces: &[String]) -> Result<(), BpfError> {
+    /// Detaches the interfaces that are not named, where `on` agrees to the index.
+    fn detach_others(&self, interfaces: &[String], on: impl Fn(u32) -> bool) -> Result<(), BpfError> {
         for name in self.pins.links()?.iter().filter(|n| !interfaces.contains(n)) {
             let path = self.pins.link(name);
-            Link::open(&path)?.detach()?;
-            unpin(&path)?;
+            let link = Link::open(&path)?;
+            if on(link.info()?.map_or(0, |info| info.ifindex)) {
+                link.detach()?;
+                unpin(&path)?;
+            }
         }
         Ok(())
     }

@@ -14,7 +14,8 @@ use super::types::Mode;
 pub enum BpfError {
     /// The process may not use BPF, or may not write the pin directory.
     #[error(
-        "{what}: {cause}. Rollcall needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN for the BPF file system"
+        "{what}: {cause}. Rollcall needs root, or CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON, and a BPF file system \
+         that it may write (to mount one itself it needs CAP_SYS_ADMIN)"
     )]
     Permission {
         /// What was tried.

@@ -83,6 +83,14 @@ impl DataPlane {
         Ok((found, more))
     }
 
+    /// Those of `sources` that are the source address of a flow, in whatever phase.
+    pub fn sources_in_use(&self, sources: &BTreeSet<IpAddr>) -> Result<BTreeSet<IpAddr>, BpfError> {
+        let mut used = BTreeSet::new();
+        seek(&self.maps.flows4, addr::v4, sources, &mut used)?;
+        seek(&self.maps.flows6, addr::v6, sources, &mut used)?;
+        Ok(used)
+    }
+
     fn list<A: Copy + 'static>(
         &self,
         map: &HashMap<MapData, FlowKey<A>, Flow<A>>,
@@ -116,6 +124,26 @@ impl DataPlane {
         })?;
         Ok(more)
     }
+}
+
+/// Adds to `used` what of `sources` the reverse entries of a map are addressed to, until nothing is left to find.
+fn seek<A: Copy + 'static>(
+    map: &HashMap<MapData, FlowKey<A>, Flow<A>>,
+    ip: fn(A) -> IpAddr,
+    sources: &BTreeSet<IpAddr>,
+    used: &mut BTreeSet<IpAddr>,
+) -> Result<(), BpfError>
+where
+    FlowKey<A>: Pod,
+    Flow<A>: Pod,
+{
+    batch::for_each(map, |key, flow| {
+        let source = ip(key.dst);
+        if flow.direction == Direction::Reverse as u32 && sources.contains(&source) {
+            used.insert(source);
+        }
+        if used.len() == sources.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
 }
 
 /// The key of the packets from the client: what the reverse entry rewrites to, turned round.

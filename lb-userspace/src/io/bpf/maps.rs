@@ -1,17 +1,23 @@
 //! The pinned maps, opened with their types. Opening checks that each is what the object declares.
 
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuArray};
 use lb_common::abi::{
-    Addr6, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, Member, MemberStats, Meta, ServiceInfo, ServiceKey, ServiceStats,
-    Settings, Traffic, maps,
+    Addr6, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_SERVICES, Member, MemberStats, Meta,
+    ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic, maps,
 };
 
 use super::error::{BpfError, errno};
+use super::mapped::Words;
 use super::object::Shape;
 use super::pin::Pins;
+
+/// Words of a member.
+pub(super) const MEMBER_WORDS: usize = size_of::<Member>() / size_of::<u64>();
 
 /// The maps that user space reads or writes.
 pub(super) struct Maps {
@@ -20,9 +26,13 @@ pub(super) struct Maps {
     pub(super) addresses: Array<MapData, u64>,
     pub(super) locals: HashMap<MapData, Addr6, u32>,
     pub(super) services: HashMap<MapData, ServiceKey, ServiceInfo>,
-    pub(super) descriptors: Array<MapData, u64>,
+    /// `DESCRIPTORS`, a word each.
+    pub(super) descriptors: Words,
     pub(super) slots: Array<MapData, u32>,
+    /// `MEMBERS`, to be read.
     pub(super) members: Array<MapData, Member>,
+    /// `MEMBERS`, to be written: [`MEMBER_WORDS`] each.
+    pub(super) member_words: Words,
     pub(super) cursors: Array<MapData, u64>,
     pub(super) flows4: HashMap<MapData, FlowKey4, FlowV4>,
     pub(super) flows6: HashMap<MapData, FlowKey6, FlowV6>,
@@ -35,15 +45,17 @@ pub(super) struct Maps {
 impl Maps {
     /// Opens them by path.
     pub(super) fn open(pins: &Pins) -> Result<Self, BpfError> {
+        let members = array::<Member>(pins, maps::MEMBERS)?;
         Ok(Self {
             settings: array(pins, maps::SETTINGS)?,
             clock: array(pins, maps::CLOCK)?,
             addresses: array(pins, maps::ADDRESSES)?,
             locals: hash(pins, maps::LOCALS)?,
             services: hash(pins, maps::SERVICES)?,
-            descriptors: array(pins, maps::DESCRIPTORS)?,
+            descriptors: words(&array::<u64>(pins, maps::DESCRIPTORS)?, maps::DESCRIPTORS, MAX_SERVICES as usize)?,
             slots: array(pins, maps::SLOTS)?,
-            members: array(pins, maps::MEMBERS)?,
+            member_words: words(&members, maps::MEMBERS, MAX_MEMBERS as usize * MEMBER_WORDS)?,
+            members,
             cursors: array(pins, maps::CURSORS)?,
             flows4: hash(pins, maps::FLOWS4)?,
             flows6: hash(pins, maps::FLOWS6)?,
@@ -83,6 +95,12 @@ pub(super) fn verify(pins: &Pins, shapes: &[Shape]) -> Result<(), BpfError> {
 
 fn array<V: Pod>(pins: &Pins, name: &'static str) -> Result<Array<MapData, V>, BpfError> {
     typed(pins, name, Map::Array)
+}
+
+/// The memory of an array.
+fn words<V: Pod>(map: &Array<MapData, V>, name: &str, len: usize) -> Result<Words, BpfError> {
+    let len = NonZeroUsize::new(len).expect("the ABI's arrays are not empty");
+    Words::map(map.map().fd().as_fd(), len).map_err(|e| BpfError::kernel(format!("cannot map {name} to memory"), &e))
 }
 
 fn hash<K: Pod, V: Pod>(pins: &Pins, name: &'static str) -> Result<HashMap<MapData, K, V>, BpfError> {

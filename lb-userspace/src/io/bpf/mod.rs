@@ -15,6 +15,7 @@ mod flows;
 mod grace;
 mod link;
 mod load;
+mod mapped;
 mod maps;
 pub mod object;
 mod ops;

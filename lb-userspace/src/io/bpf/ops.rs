@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use aya::Pod;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use lb_common::abi::{MAX_MEMBERS, Member, MemberStats, ServiceStats, Traffic, TrafficSlot};
+use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES, Member, MemberStats, ServiceStats, Traffic, TrafficSlot};
 use lb_common::hash::bitmap_bit6;
 
 use super::error::{BpfError, errno};
 use super::grace::Grace;
+use super::maps::MEMBER_WORDS;
 use super::{DataPlane, addr, batch};
 use crate::core::kernel::MapOp;
 
@@ -24,11 +25,11 @@ impl DataPlane {
             MapOp::Member(id, member) => self.set_member(*id, member),
             MapOp::ClearMember(id) => self.clear_member(*id),
             MapOp::Slots { offset, slots } => self.write_slots(*offset, slots),
-            MapOp::Descriptor(id, descriptor) => self
-                .maps
-                .descriptors
-                .set(*id, descriptor.0, 0)
-                .map_err(|e| BpfError::kernel(format!("cannot write DESCRIPTORS[{id}]"), &e)),
+            MapOp::Descriptor(id, descriptor) => {
+                in_range("service", *id, MAX_SERVICES)?;
+                self.maps.descriptors.store(*id as usize, descriptor.0);
+                Ok(())
+            }
             MapOp::ResetCursor(id) => self.begin_service(*id),
             MapOp::Service(key, info) => self
                 .maps
@@ -44,7 +45,13 @@ impl DataPlane {
     }
 
     fn set_member(&mut self, id: u32, member: &Member) -> Result<(), BpfError> {
-        self.maps.members.set(id, member, 0).map_err(|e| BpfError::kernel(format!("cannot write MEMBERS[{id}]"), &e))
+        in_range("member", id, MAX_MEMBERS)?;
+        // SAFETY: plain old data of whole words, see the ABI.
+        let words: [u64; MEMBER_WORDS] = unsafe { std::mem::transmute(*member) };
+        for (i, word) in words.into_iter().enumerate() {
+            self.maps.member_words.store(id as usize * MEMBER_WORDS + i, word);
+        }
+        Ok(())
     }
 
     /// The counters first: after a crash in between the member is still there, and is cleared again.
@@ -132,6 +139,17 @@ fn set_all<V: Pod>(map: &mut PerCpuArray<MapData, V>, index: u32, value: V, name
     let cpus = nr_cpus().map_err(|(_, e)| BpfError::kernel(what(), &e))?;
     let values = PerCpuValues::try_from(vec![value; cpus]).map_err(|e| BpfError::kernel(what(), &e))?;
     map.set(index, values, 0).map_err(|e| BpfError::kernel(what(), &e))
+}
+
+fn in_range(what: &str, id: u32, end: u32) -> Result<(), BpfError> {
+    if id < end {
+        return Ok(());
+    }
+    Err(BpfError::Kernel {
+        what: format!("cannot write {what} {id}"),
+        cause: format!("ids end at {}", end - 1),
+        errno: None,
+    })
 }
 
 fn delete<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Result<(), MapError> {

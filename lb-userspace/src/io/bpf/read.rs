@@ -26,12 +26,11 @@ impl DataPlane {
             services.insert(key, info);
             ControlFlow::Continue(())
         })?;
-        let descriptors = batch::read_array(&self.maps.descriptors, 0, MAX_SERVICES)?;
         let mut tables = BTreeMap::new();
         for info in services.values() {
             // An id out of range has no descriptor; its absence from the tables shows it.
-            if let Some(&word) = descriptors.get(info.id as usize) {
-                tables.insert(info.id, self.table(Descriptor(word))?);
+            if info.id < MAX_SERVICES {
+                tables.insert(info.id, self.table(Descriptor(self.maps.descriptors.load(info.id as usize)))?);
             }
         }
         Ok(KernelState { settings, locals, services, tables, members: self.members()?.collect() })

@@ -1,0 +1,80 @@
+//! What was written is there after a reopening, and what cannot be read is refused.
+
+use super::*;
+
+const FILE: &str = "/etc/rollcall/rollcall.toml";
+
+fn last(state: &State) -> Option<Revision> {
+    state.last_revision(Path::new(FILE)).unwrap()
+}
+
+fn new(n: i64) -> NewRevision {
+    let by = (n % 2 == 0).then_some(Actor { uid: 1000, loginuid: Some(4_294_967_294) });
+    let (sha256, text) = (format!("sha{n}"), format!("text {n}"));
+    NewRevision { path: FILE.into(), sha256, text, applied_wall_ms: n, by, cause: "test".into() }
+}
+
+fn intent() -> Intent {
+    Intent {
+        path: FILE.into(),
+        old_sha256: "old".into(),
+        new_sha256: "new".into(),
+        text: "edited".into(),
+        by: Some(Actor { uid: 0, loginuid: None }),
+        cause: "backend add web-4".into(),
+    }
+}
+
+#[test]
+fn state_reopened_returns_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = State::open(dir.path()).unwrap();
+    assert_eq!((last(&state), state.intent().unwrap()), (None, None));
+    let id = state.commit(&new(4)).unwrap();
+    state.begin(&intent()).unwrap();
+    let own = vec![
+        OwnAddress { address: "192.0.2.1".parse().unwrap(), interface: "eth0".into() },
+        OwnAddress { address: "2001:db8::1".parse().unwrap(), interface: "eth0".into() },
+    ];
+    state.set_addresses(&own).unwrap();
+    drop(state);
+
+    let state = State::open(dir.path()).unwrap();
+    assert_eq!(last(&state), Some(Revision { id, recorded: new(4) }));
+    assert_eq!(state.intent().unwrap(), Some(intent()));
+    assert_eq!(state.addresses().unwrap(), own);
+    assert_eq!(state.last_revision(Path::new("/etc/other.toml")).unwrap(), None);
+}
+
+#[test]
+fn commit_ends_the_intent_and_keeps_fifty_revisions() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = State::open(dir.path()).unwrap();
+    state.begin(&intent()).unwrap();
+    for n in 1..=60 {
+        state.commit(&new(n)).unwrap();
+    }
+    assert_eq!(state.intent().unwrap(), None);
+    assert_eq!(last(&state).unwrap().recorded, new(60));
+    let kept: i64 = state.db.query_row("SELECT count(*) FROM revision", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, KEEP_REVISIONS);
+}
+
+#[test]
+fn state_of_a_newer_schema_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(dir.path()).unwrap();
+    state.db.execute("UPDATE meta SET schema_version = 99", []).unwrap();
+    drop(state);
+    let refused = State::open(dir.path()).err().unwrap();
+    assert!(matches!(refused, StateError::Newer { found: 99, .. }), "{refused}");
+}
+
+#[test]
+fn state_opened_on_garbage_is_an_error_with_the_path() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("state.db"), "this is no database, though long enough to look at".repeat(20))
+        .unwrap();
+    let refused = State::open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("state.db"), "{refused}");
+}
