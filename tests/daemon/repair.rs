@@ -132,3 +132,24 @@ fn down_of_a_killed_daemon_removes_pins_addresses_and_socket() {
     }
     stage.start();
 }
+
+#[test]
+fn pin_removed_by_others_is_reported_before_a_restart_needs_it() {
+    let mut stage = Stage::new();
+    std::fs::remove_file(stage.bed.scratch.bpf().join("rollcall/v1/SERVICES")).expect("it is pinned");
+    stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
+        let warnings = status["warnings"].to_string();
+        warnings.contains("someone removed pins") && warnings.contains("SERVICES") && !warnings.contains("MEMBERS")
+    });
+}
+
+#[test]
+fn doctor_of_a_killed_daemon_knows_the_program_that_it_left() {
+    let mut stage = Stage::new();
+    stage.rollcall.kill();
+    let answer = stage.rollcall.cli(&stage.bed, &["doctor", "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&answer.stdout).expect("doctor prints JSON");
+    let programs = report["checks"].as_array().into_iter().flatten();
+    let programs: Vec<_> = programs.filter(|c| c["name"] == "interface front: other programs").collect();
+    assert_eq!((programs.len(), &programs[0]["result"]), (1, &serde_json::json!("ok")), "{programs:?}");
+}

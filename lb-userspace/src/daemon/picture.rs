@@ -23,6 +23,8 @@ pub enum Topic {
     Apply,
     /// The program is not where it should be.
     Attach,
+    /// Pins were removed by someone else.
+    Pins,
     /// The program was found detached by someone else, and put back.
     Detached,
     /// The maps were found changed by someone else.

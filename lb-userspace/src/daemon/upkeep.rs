@@ -177,7 +177,22 @@ impl Actor {
                 self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
             }
         }
+        self.verify_pins();
         self.verify_program().await;
+    }
+
+    /// Pins cannot be put back without losing what they name; but that they are gone must be known before the restart.
+    fn verify_pins(&mut self) {
+        let missing = block_in_place(|| self.plane.missing_pins()).join(", ");
+        if missing.is_empty() {
+            return self.picture.clear(Topic::Pins);
+        }
+        let dir = self.running.config.control.pin_dir.display();
+        let text = format!(
+            "someone removed pins below {dir}: {missing}; traffic goes on, but the next start cannot take it over: plan \
+             `rollcall down` and a start, which ends every connection"
+        );
+        self.picture.warn(Topic::Pins, text);
     }
 
     async fn verify_program(&mut self) {

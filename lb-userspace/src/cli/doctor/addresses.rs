@@ -33,6 +33,15 @@ pub(super) fn config(facts: &Facts) -> Vec<Check> {
             checks
         }
     };
+    if let Some(pid) = facts.elsewhere {
+        checks.push(bad(
+            CheckResult::Warn,
+            "network namespace",
+            format!("the daemon, process {pid}, runs in another one"),
+            "what follows is about interfaces and addresses that it does not see",
+            &format!("nsenter --net=/proc/{pid}/ns/net rollcall doctor"),
+        ));
+    }
     if let Some(e) = &facts.status_error {
         let mend = e.hint.clone().unwrap_or_else(|| "look at the daemon's log".to_owned());
         let why = "the daemon's picture is missing here: modes that really attached, next hops";

@@ -11,7 +11,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use crate::cli::Context;
 use crate::config::{self, Loaded};
 use crate::control::daemon::{ControlError, ErrorCode};
-use crate::control::schema::Status;
+use crate::control::schema::{Attachment, Status};
+use crate::io::bpf::DataPlane;
 use crate::io::net::inspect::{self, Interface};
 
 /// All facts.
@@ -23,6 +24,10 @@ pub(super) struct Facts {
     /// Addresses on the host, with their interfaces.
     pub(super) addresses: BTreeSet<(IpAddr, String)>,
     pub(super) ports: inspect::Host,
+    /// Where our program is: by the daemon, or without one by the pinned data plane.
+    pub(super) attached: Vec<Attachment>,
+    /// The daemon, if it runs in another network namespace than this command.
+    pub(super) elsewhere: Option<u32>,
     /// The daemon's picture; `None` if there is no daemon.
     pub(super) status: Option<Status>,
     /// Why there is none, if it is another cause than that it is not running.
@@ -60,7 +65,11 @@ impl Facts {
         }
         let pin_dir =
             config.as_ref().map_or_else(|_| "/sys/fs/bpf/rollcall".into(), |c| c.config.control.pin_dir.clone());
+        let attached = status.as_ref().map_or_else(|| pinned(&pin_dir), |s| s.attached.clone());
+        let elsewhere = status.as_ref().map(|s| s.daemon.pid).filter(|&pid| is_elsewhere(pid));
         Self {
+            attached,
+            elsewhere,
             host: Host::gather(pin_dir),
             config,
             interfaces,
@@ -70,6 +79,18 @@ impl Facts {
             status_error,
         }
     }
+}
+
+/// What a daemon that does not run left attached. Unreadable without rights, and then as good as not there.
+fn pinned(pin_dir: &Path) -> Vec<Attachment> {
+    let attached = DataPlane::open_readonly(pin_dir).and_then(|plane| plane.attached());
+    attached.map(|all| all.iter().map(Attachment::new).collect()).unwrap_or_default()
+}
+
+/// Whether the process is known to be in another network namespace.
+fn is_elsewhere(pid: u32) -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    namespace("self").zip(namespace(&pid.to_string())).is_some_and(|(own, its)| own != its)
 }
 
 impl Host {

@@ -1,7 +1,7 @@
 //! One interface: link, driver and mode, MTU, offloads, other programs.
 
 use super::{bad, ok};
-use crate::control::schema::{Attachment, Check, CheckResult, Status};
+use crate::control::schema::{Attachment, Check, CheckResult};
 use crate::io::net::inspect::{Interface, XdpMode};
 
 /// Drivers whose native XDP can also transmit, in kernels from the floor on. A driver that is not listed may still have
@@ -38,7 +38,7 @@ const NATIVE: [&str; 26] = [
 /// Largest MTU that every listed driver takes in native mode without fragments: one page less headroom and tail.
 const SAFE_MTU: u32 = 3498;
 
-pub(super) fn checks(name: &str, found: &Result<Interface, String>, status: Option<&Status>) -> Vec<Check> {
+pub(super) fn checks(name: &str, found: &Result<Interface, String>, attached: &[Attachment]) -> Vec<Check> {
     let interface = match found {
         Ok(interface) => interface,
         Err(e) => {
@@ -51,7 +51,7 @@ pub(super) fn checks(name: &str, found: &Result<Interface, String>, status: Opti
             )];
         }
     };
-    let attached = status.and_then(|s| s.attached.iter().find(|a| a.interface == name));
+    let attached = attached.iter().find(|a| a.interface == name);
     let mut checks = vec![link(interface), mode(interface, attached), mtu(interface), programs(interface, attached)];
     checks.extend(offloads(interface));
     checks.extend(reverse_path(interface));
@@ -154,7 +154,7 @@ fn programs(i: &Interface, attached: Option<&Attachment>) -> Check {
         (true, Some(_)) => bad(
             CheckResult::Fail,
             name,
-            "the daemon says that it is attached, the interface has no program",
+            "ours should be attached, the interface has no program",
             "no packet reaches a backend",
             "restart the daemon; if it comes again, something detaches programs",
         ),
@@ -163,8 +163,8 @@ fn programs(i: &Interface, attached: Option<&Attachment>) -> Check {
             CheckResult::Fail,
             name,
             format!("an XDP program is attached: {}", ids.join(", ")),
-            "an interface takes one program; without a daemon to ask, this is Rollcall's own or another's",
-            "bpftool prog show id ID names it; Rollcall's own is adopted at the next start, another must be detached",
+            "an interface takes one program, and this one is not of Rollcall's pinned data plane",
+            "bpftool prog show id ID names it; stop what attached it, or detach it",
         ),
     }
 }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn troubles(interface: Interface) -> Vec<(String, CheckResult)> {
-        let checks = checks("eth0", &Ok(interface), None);
+        let checks = checks("eth0", &Ok(interface), &[]);
         checks.into_iter().filter(|c| c.result != CheckResult::Ok).map(|c| (c.name, c.result)).collect()
     }
 
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn missing_interface_fails_with_the_kernels_words() {
-        let checks = checks("eth9", &Err("there is no interface \"eth9\"".into()), None);
+        let checks = checks("eth9", &Err("there is no interface \"eth9\"".into()), &[]);
         assert_eq!(checks.len(), 1);
         assert_eq!(
             (checks[0].result, checks[0].evidence.as_str()),
@@ -282,6 +282,13 @@ mod tests {
         assert!(generic.evidence.contains("driver refused"), "{}", generic.evidence);
         let unknown = Interface { driver: None, ..interface() };
         assert_eq!(mode(&unknown, Some(&attachment("native"))).result, CheckResult::Ok);
+    }
+
+    #[test]
+    fn program_that_a_dead_daemon_left_is_no_other() {
+        let own = Interface { xdp: vec![XdpProgram { id: 7, mode: XdpMode::Native }], ..interface() };
+        let left = checks("eth0", &Ok(own), &[attachment("native")]);
+        assert!(left.iter().all(|c| c.result == CheckResult::Ok), "{left:?}");
     }
 
     #[test]

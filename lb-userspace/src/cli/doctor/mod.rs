@@ -31,7 +31,7 @@ fn judge(facts: &Facts) -> Vec<Check> {
     let mut checks = host::checks(&facts.host);
     checks.extend(addresses::config(facts));
     for (name, found) in &facts.interfaces {
-        checks.extend(interface::checks(name, found, facts.status.as_ref()));
+        checks.extend(interface::checks(name, found, &facts.attached));
     }
     checks.extend(addresses::checks(facts));
     checks

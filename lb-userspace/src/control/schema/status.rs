@@ -358,7 +358,8 @@ impl ReasonStatus {
 }
 
 impl Attachment {
-    fn new(attached: &Attached) -> Self {
+    /// As the kernel reported it.
+    pub fn new(attached: &Attached) -> Self {
         Self {
             interface: attached.interface.clone(),
             ifindex: attached.ifindex,

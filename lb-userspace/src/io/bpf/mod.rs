@@ -27,7 +27,7 @@ pub mod types;
 use std::path::Path;
 
 use aya::programs::Xdp;
-use lb_common::abi::Meta;
+use lb_common::abi::{Meta, maps as map_names, programs};
 
 pub use error::BpfError;
 pub use flows::FlowFilter;
@@ -50,6 +50,12 @@ impl DataPlane {
     /// What the maps were created with.
     pub fn meta(&self) -> Meta {
         self.meta
+    }
+
+    /// Pins that somebody removed. What they held goes on while it is open; the next start cannot adopt it.
+    pub fn missing_pins(&self) -> Vec<&'static str> {
+        let all = map_names::ALL.into_iter().chain([programs::LB, programs::COLLECT]);
+        all.filter(|name| !self.pins.object(name).exists()).collect()
     }
 
     /// Takes the data plane below `pin_dir` down: detaches the program from all interfaces, then unpins everything.
