@@ -4,12 +4,12 @@
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::control::daemon::Actor;
+use crate::io::net::Placement;
 
 /// Revisions kept.
 const KEEP_REVISIONS: i64 = 50;
@@ -109,15 +109,6 @@ pub struct Intent {
     pub cause: String,
 }
 
-/// An address that the daemon added, and may therefore remove.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OwnAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Where it was added.
-    pub interface: String,
-}
-
 /// The open database.
 pub struct State {
     db: Connection,
@@ -214,8 +205,8 @@ impl State {
         self.named(done.map(|_| ()))
     }
 
-    /// The addresses that the daemon added, in order.
-    pub fn addresses(&self) -> Result<Vec<OwnAddress>, StateError> {
+    /// The addresses that the daemon added, and may therefore remove, in order.
+    pub fn addresses(&self) -> Result<Vec<Placement>, StateError> {
         let rows = (|| {
             let mut statement =
                 self.db.prepare("SELECT address, interface FROM address ORDER BY address, interface")?;
@@ -224,13 +215,13 @@ impl State {
         })();
         let parse = |(address, interface): (String, String)| {
             // Only ever written from an `IpAddr`; a row that someone changed by hand is not ours to remove.
-            Some(OwnAddress { address: address.parse().ok()?, interface })
+            Some(Placement { address: address.parse().ok()?, interface })
         };
         Ok(self.named(rows)?.into_iter().filter_map(parse).collect())
     }
 
     /// Replaces the list of added addresses.
-    pub fn set_addresses(&mut self, addresses: &[OwnAddress]) -> Result<(), StateError> {
+    pub fn set_addresses(&mut self, addresses: &[Placement]) -> Result<(), StateError> {
         let done = (|| {
             let tx = self.db.transaction()?;
             tx.execute("DELETE FROM address", [])?;
@@ -331,8 +322,8 @@ mod tests {
         let id = state.commit(&new(4)).unwrap();
         state.begin(&intent()).unwrap();
         let own = vec![
-            OwnAddress { address: "192.0.2.1".parse().unwrap(), interface: "eth0".into() },
-            OwnAddress { address: "2001:db8::1".parse().unwrap(), interface: "eth0".into() },
+            Placement::new("192.0.2.1".parse().unwrap(), "eth0"),
+            Placement::new("2001:db8::1".parse().unwrap(), "eth0"),
         ];
         state.set_addresses(&own).unwrap();
         drop(state);
