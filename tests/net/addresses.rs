@@ -1,9 +1,15 @@
 //! Managed addresses are there, announced, and go only if they are ours.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::ns::{Namespace, PATIENCE, Pair, Watch, ips};
+use rollcall::io::net::Placement;
+
+use crate::ns::{Namespace, PATIENCE, Pair, Watch};
+
+/// These addresses on the interface.
+fn on<const N: usize>(interface: &str, addresses: [&str; N]) -> [Placement; N] {
+    addresses.map(|a| Placement::new(a.parse().unwrap(), interface))
+}
 
 /// What `ip` shows of an address: interface, prefix length, flags and lifetimes in its words; `None` if it is nowhere.
 fn shown(ns: &Namespace, address: &str) -> Option<String> {
@@ -17,9 +23,9 @@ fn managed_addresses_are_host_addresses_and_never_a_source() {
     let pair = Pair::new();
     pair.edge.block_on(async {
         let watch = Watch::start(&["eth0"]);
-        let wanted = ips(&["10.0.0.100", "fd00:0::100"]);
-        let done = watch.handle.manage_addresses(wanted.clone(), "eth0", []).await.unwrap();
-        assert_eq!((done.ours.clone(), done.added), (wanted.iter().copied().collect(), wanted.into_iter().collect()));
+        let wanted = on("eth0", ["10.0.0.100", "fd00:0::100"]);
+        let done = watch.handle.manage_addresses(wanted.clone(), []).await.unwrap();
+        assert_eq!((done.ours.clone(), done.added), (wanted.clone().into(), wanted.into()));
         assert_eq!((done.removed.len(), done.foreign, done.failed), (0, vec![], vec![]));
         let (v4, v6) = (shown(&pair.edge, "10.0.0.100").unwrap(), shown(&pair.edge, "fd00::100").unwrap());
         assert!(v4.contains("eth0 inet 10.0.0.100/32"), "{v4}");
@@ -36,12 +42,12 @@ fn addresses_of_others_are_reported_and_left_alone() {
     pair.edge.sh("ip addr add 10.0.0.100/32 dev eth1; ip addr add 10.0.0.101/24 dev eth0");
     pair.edge.block_on(async {
         let watch = Watch::start(&["eth0", "eth1"]);
-        let wanted = ips(&["10.0.0.100", "10.0.0.101"]);
-        let mut done = watch.handle.manage_addresses(wanted.clone(), "eth0", []).await.unwrap();
+        let wanted = on("eth0", ["10.0.0.100", "10.0.0.101"]);
+        let mut done = watch.handle.manage_addresses(wanted, []).await.unwrap();
         done.foreign.sort();
-        assert_eq!(done.foreign, [(wanted[0], "eth1".to_owned()), (wanted[1], "eth0".to_owned())]);
+        assert_eq!(done.foreign, [on("eth1", ["10.0.0.100"]), on("eth0", ["10.0.0.101"])].concat());
         assert_eq!((done.ours.len(), done.added.len()), (0, 0));
-        let done = watch.handle.manage_addresses([], "eth0", []).await.unwrap();
+        let done = watch.handle.manage_addresses([], []).await.unwrap();
         assert!(done.removed.is_empty());
         assert!(shown(&pair.edge, "10.0.0.100").is_some() && shown(&pair.edge, "10.0.0.101").is_some());
     });
@@ -54,19 +60,58 @@ fn addresses_no_longer_wanted_are_removed_if_an_earlier_run_added_them() {
     pair.edge.sh("ip addr add 10.0.0.102/32 dev eth0; ip addr add 10.0.0.103/32 dev eth0");
     pair.edge.block_on(async {
         let first = Watch::start(&["eth0"]);
-        first.handle.manage_addresses(ips(&["10.0.0.100", "10.0.0.101"]), "eth0", []).await.unwrap();
+        first.handle.manage_addresses(on("eth0", ["10.0.0.100", "10.0.0.101"]), []).await.unwrap();
         first.stop().await;
         let second = Watch::start(&["eth0"]);
-        let ours = ips(&["10.0.0.102"]);
-        let done = second.handle.manage_addresses(ips(&["10.0.0.101"]), "eth0", ours).await.unwrap();
+        let ours = on("eth0", ["10.0.0.102"]);
+        let done = second.handle.manage_addresses(on("eth0", ["10.0.0.101"]), ours).await.unwrap();
         // 10.0.0.100 is known by the mark in the kernel, 10.0.0.102 by the list.
-        assert_eq!(done.removed, ips(&["10.0.0.100", "10.0.0.102"]).into_iter().collect());
-        assert_eq!(done.ours, ips(&["10.0.0.101"]).into_iter().collect());
+        assert_eq!(done.removed, on("eth0", ["10.0.0.100", "10.0.0.102"]).into());
+        assert_eq!(done.ours, on("eth0", ["10.0.0.101"]).into());
         assert!(done.added.is_empty());
         assert!(shown(&pair.edge, "10.0.0.103").is_some());
-        let moved = second.handle.manage_addresses(ips(&["10.0.0.101"]), "eth1", []).await.unwrap();
-        assert_eq!((moved.added.len(), moved.removed.len()), (1, 1));
-        assert!(shown(&pair.edge, "10.0.0.101").unwrap().contains("eth1"));
+    });
+}
+
+#[test]
+fn addresses_wanted_elsewhere_move_there_and_are_answered_for() {
+    let pair = Pair::new();
+    // One that an older kernel kept without our mark.
+    pair.edge.sh("ip addr add 10.0.1.102/32 dev eth0");
+    pair.edge.block_on(async {
+        let watch = Watch::start(&["eth0", "eth1"]);
+        let (vip, pool) = (on("eth0", ["fd00:0::100"]), ["10.0.1.101", "fd00:1::101"]);
+        watch.handle.manage_addresses([&vip[..], &on("eth0", pool)].concat(), []).await.unwrap();
+
+        let wanted = [&vip[..], &on("eth1", pool), &on("eth1", ["10.0.1.102"])].concat();
+        let moved = watch.handle.manage_addresses(wanted, on("eth0", ["10.0.1.102"])).await.unwrap();
+        let (there, here) = (["10.0.1.101", "10.0.1.102", "fd00:1::101"], on("eth0", ["fd00:0::100"]));
+        assert_eq!(moved.failed, []);
+        assert_eq!((moved.added, moved.removed), (on("eth1", there).into(), on("eth0", there).into()));
+        assert_eq!(moved.ours, [&here[..], &on("eth1", there)].concat().into_iter().collect());
+        for address in there {
+            let all = pair.edge.sh(&format!("ip -o addr show | grep -F ' {address}/'"));
+            assert!(all.lines().count() == 1 && all.contains("eth1"), "{all}");
+            pair.peer.sh(&format!("ping -c 1 -W 5 -I eth1 {address}"));
+        }
+    });
+}
+
+#[test]
+fn address_that_cannot_move_stays_where_it_is_until_it_can() {
+    let pair = Pair::new();
+    pair.edge.block_on(async {
+        let watch = Watch::start(&["eth0"]);
+        watch.handle.manage_addresses(on("eth0", ["10.0.0.100"]), []).await.unwrap();
+        let done = watch.handle.manage_addresses(on("eth7", ["10.0.0.100"]), []).await.unwrap();
+        assert_eq!((done.ours, done.removed.len()), (on("eth0", ["10.0.0.100"]).into(), 0));
+        assert!(done.failed[0].1.contains("no interface \"eth7\""), "{:?}", done.failed);
+        pair.connect(7);
+        let end = Instant::now() + PATIENCE;
+        while !shown(&pair.edge, "10.0.0.100").is_some_and(|line| line.contains("eth7")) {
+            assert!(Instant::now() < end, "still {:?}", shown(&pair.edge, "10.0.0.100"));
+            tokio::task::yield_now().await;
+        }
     });
 }
 
@@ -75,7 +120,7 @@ fn managed_addresses_that_vanish_are_added_again() {
     let pair = Pair::new();
     pair.edge.block_on(async {
         let mut watch = Watch::start(&["eth0"]);
-        watch.handle.manage_addresses(ips(&["10.0.0.100", "fd00:0::100"]), "eth0", []).await.unwrap();
+        watch.handle.manage_addresses(on("eth0", ["10.0.0.100", "fd00:0::100"]), []).await.unwrap();
         watch.next().await;
         // Blocking waits would stop the watcher on this one thread.
         let edge = &pair.edge;
@@ -152,7 +197,7 @@ const ADVERTISEMENT: [u8; 86] = [
 fn added_addresses_are_announced_three_times_and_again_when_the_link_returns() {
     let pair = Pair::new();
     let capture = Capture::start(&pair);
-    let vips: Vec<IpAddr> = ips(&["10.0.0.100", "fd00::100"]);
+    let vips = on("eth0", ["10.0.0.100", "fd00::100"]);
     let is_arp = |f: &[u8]| f[12..14] == [8, 6] && f[28..32] == [10, 0, 0, 100];
     let is_na = |f: &[u8]| {
         f[12..14] == [0x86, 0xdd] && f[20] == 58 && f.get(54) == Some(&136) && f[62..78] == ADVERTISEMENT[62..78]
@@ -164,7 +209,7 @@ fn added_addresses_are_announced_three_times_and_again_when_the_link_returns() {
         let daemon = s.spawn(move || {
             edge.block_on(async {
                 let watch = Watch::start(&["eth0"]);
-                watch.handle.manage_addresses(vips, "eth0", []).await.unwrap();
+                watch.handle.manage_addresses(vips, []).await.unwrap();
                 stopped.await.unwrap();
             });
         });
@@ -183,13 +228,37 @@ fn added_addresses_are_announced_three_times_and_again_when_the_link_returns() {
 }
 
 #[test]
+fn addresses_of_two_interfaces_are_announced_each_on_its_own() {
+    let pair = Pair::new();
+    let capture = Capture::start(&pair);
+    let ours = |f: &[u8]| f.len() > 41 && f[12..14] == [8, 6] && f[28..30] == [10, 0] && f[31] == 100;
+    std::thread::scope(|s| {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let edge = &pair.edge;
+        s.spawn(move || {
+            edge.block_on(async {
+                let watch = Watch::start(&["eth0", "eth1"]);
+                let wanted = [on("eth0", ["10.0.0.100"]), on("eth1", ["10.0.1.100"])].concat();
+                watch.handle.manage_addresses(wanted, []).await.unwrap();
+                stopped.await.unwrap();
+            });
+        });
+        // The sender's MAC and the third byte of the address both name the interface.
+        let mut from: Vec<_> = capture.take(6, ours).iter().map(|f| (f[10], f[30])).collect();
+        from.sort();
+        assert_eq!(from, [(0, 0), (0, 0), (0, 0), (1, 1), (1, 1), (1, 1)]);
+        stop.send(()).unwrap();
+    });
+}
+
+#[test]
 fn announcement_replaces_what_a_neighbour_knew() {
     let pair = Pair::new();
     pair.peer.sh("ip neigh add 10.0.0.100 lladdr 02:00:00:00:00:77 nud stale dev eth0
          ip neigh add fd00::100 lladdr 02:00:00:00:00:77 nud stale dev eth0");
     pair.edge.block_on(async {
         let watch = Watch::start(&["eth0"]);
-        watch.handle.manage_addresses(ips(&["10.0.0.100", "fd00::100"]), "eth0", []).await.unwrap();
+        watch.handle.manage_addresses(on("eth0", ["10.0.0.100", "fd00::100"]), []).await.unwrap();
         let end = Instant::now() + PATIENCE;
         for address in ["10.0.0.100", "fd00::100"] {
             while !pair.peer.sh(&format!("ip neigh show {address}")).contains("02:00:00:00:00:01") {

@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use jiff::Timestamp;
+
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, reload, status};
+use super::{Context, Outcome, reload, status, words};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::{ControlError, Edit, ErrorCode};
-use crate::control::schema::{Applied, Backends};
+use crate::control::schema::{Applied, Backends, EventStatus};
+use crate::core::api::EventKind;
 
 const ADD_HELP: &str = "\
 Examples:
@@ -31,12 +34,15 @@ Examples:
   rollcall backend set web-04 --service api --port 8081    its flows go on
   rollcall backend set web-04 --owner 'storage team'";
 
+/// Events shown of a backend; JSON has all that the daemon keeps.
+const EVENTS: usize = 10;
+
 /// What to do with backends.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// All backends, one line each.
     List,
-    /// One backend in all its services.
+    /// One backend in all its services, with its newest events.
     Show {
         /// The backend.
         #[arg(value_parser = name::<BackendName>)]
@@ -185,8 +191,31 @@ fn details(backends: &Backends, paint: Paint) -> String {
             );
             out += &format!("  next hop: {hop}\n");
         }
+        out += &events(&b.events, backends.time, paint);
     }
     out
+}
+
+/// The newest events, newest first; nothing if there are none.
+fn events(all: &[EventStatus], now: Timestamp, paint: Paint) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]);
+    for e in all.iter().rev().take(EVENTS) {
+        let tone = match e.kind {
+            EventKind::Up | EventKind::InRotation => Tone::Good,
+            EventKind::Down | EventKind::OutOfRotation => Tone::Bad,
+            _ => Tone::Warn,
+        };
+        table.row([
+            words::since(e.time, now).into(),
+            Cell::new(tone, words::event(e.kind)),
+            e.service.as_str().into(),
+            e.cause.as_str().into(),
+        ]);
+    }
+    format!("\nevents\n{}", table.render(2, paint))
 }
 
 #[cfg(test)]
@@ -214,5 +243,24 @@ web-03    10.0.0.3   in             www        shop team
         let text = details(&backends, Paint(false));
         assert!(text.contains("next hop: 02:00:00:00:00:01 by interface 2"), "{text}");
         assert!(text.contains("next hop: unresolved"), "{text}");
+    }
+
+    #[test]
+    fn details_of_a_backend_end_with_its_own_events_newest_first() {
+        let mut backends = Backends::new(&testing::view(), &testing::counters());
+        backends.backends.retain(|b| b.name.as_str() == "web-02");
+        let text = details(&backends, Paint(false));
+        let (_, events) = text.split_once("\nevents\n").expect("it has events");
+        let expected = "  AGO  EVENT            SERVICE  CAUSE
+  4 m  OUT of rotation  www      probe failed: connection refused
+  4 m  down             www      3 probes failed: connection refused
+";
+        assert_eq!(events, expected);
+
+        let event = backends.backends[0].events[0].clone();
+        backends.backends[0].events = vec![event; EVENTS + 1];
+        assert_eq!(details(&backends, Paint(false)).matches("3 probes failed").count(), EVENTS);
+        backends.backends[0].events.clear();
+        assert!(!details(&backends, Paint(false)).contains("events"));
     }
 }

@@ -18,19 +18,18 @@ mod status;
 mod table;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::output::{Colour, Format, Output};
+use crate::config::{PathKey, path_in};
 use crate::control::client::Client;
 use crate::control::daemon::{ControlError, ErrorCode};
 
 /// Where the configuration is, unless told otherwise.
 pub const CONFIG: &str = "/etc/rollcall/rollcall.toml";
-/// Where the daemon listens, unless told otherwise.
-pub const SOCKET: &str = "/run/rollcall/control.sock";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -76,7 +75,7 @@ struct Global {
     /// The configuration file.
     #[arg(long, global = true, env = "ROLLCALL_CONFIG", value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// The daemon's socket. Default: `control.socket` of the configuration, if that can be read.
+    /// The daemon's socket. Default: `control.socket` of the configuration, also if the rest of it is wrong.
     #[arg(long, global = true, env = "ROLLCALL_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
     /// What reading verbs print.
@@ -179,9 +178,13 @@ fn dispatch(cli: Cli) -> Outcome {
     })
 }
 
-/// The configuration may be unreadable for this user, or wrong by now, while the daemon runs: then the default.
-fn socket_of(config: &std::path::Path) -> PathBuf {
-    crate::config::load(config).map_or_else(|_| SOCKET.into(), |loaded| loaded.config.control.socket)
+/// While the daemon runs, the file may be wrong by now: then what its text still says; or unreadable for this user: then
+/// the default.
+fn socket_of(file: &Path) -> PathBuf {
+    crate::config::load(file).map_or_else(
+        |_| path_in(&std::fs::read_to_string(file).unwrap_or_default(), PathKey::Socket),
+        |loaded| loaded.config.control.socket,
+    )
 }
 
 #[cfg(test)]
@@ -211,6 +214,15 @@ mod tests {
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();
         assert_ne!(error.exit_code(), 0, "{error}");
+    }
+
+    #[test]
+    fn socket_of_a_file_that_does_not_parse_is_still_the_one_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rollcall.toml");
+        std::fs::write(&file, "[control]\nsocket = \"/srv/control.sock\"\n[[service]\n").unwrap();
+        assert_eq!(socket_of(&file), Path::new("/srv/control.sock"));
+        assert_eq!(socket_of(&dir.path().join("none")), Path::new(crate::config::defaults::SOCKET));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::core::api::EventKind;
 use crate::core::reason::ReasonKind;
 
 /// A span of time in its two largest units: `4 m`, `1 h 5 m`, `2 d 3 h`. Negative spans (a clock that was set back)
@@ -46,6 +47,21 @@ pub(super) fn weight(value: f64) -> String {
 /// A reason's kind in words.
 pub(super) fn reason(kind: ReasonKind) -> String {
     kind.name().replace('_', " ")
+}
+
+/// An event's kind in words.
+pub(super) fn event(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Configured => "configured",
+        EventKind::Up => "up",
+        EventKind::Down => "down",
+        EventKind::InRotation => "in rotation",
+        EventKind::OutOfRotation => "OUT of rotation",
+        EventKind::EdgeSuspected => "edge suspected",
+        EventKind::EdgeCleared => "edge cleared",
+        EventKind::ApplyFailed => "apply failed",
+        EventKind::Unverified => "unverified",
+    }
 }
 
 /// `1 backend`, `2 backends`.

@@ -172,7 +172,8 @@ pub(super) const KEYS: &[Key] = &[
         "array of 0 to 4 interface names",
         Default("[]"),
         "[\"eth0\"]",
-        "Interfaces that the program is attached to. May be empty only while there is no service.",
+        "Interfaces that the program is attached to: the clients' side first, the backends' side last. May be empty only \
+         while there is no service.",
     ),
     key(
         Edge,
@@ -189,8 +190,8 @@ pub(super) const KEYS: &[Key] = &[
         "boolean",
         Default("true"),
         "true",
-        "Whether the daemon adds VIPs and source addresses to the first interface and announces them. If false, that \
-         is yours to do.",
+        "Whether the daemon adds VIPs to the first interface and source addresses to the last, and announces them. If \
+         false, that is yours to do.",
     ),
     key(SourcePool, "ipv4", "array of 0 to 8 IPv4 addresses", Default("[]"), "[\"192.0.2.2\"]", "For IPv4 backends."),
     key(SourcePool, "ipv6", "array of 0 to 8 IPv6 addresses", Default("[]"), "[\"2001:db8::2\"]", "For IPv6 backends."),

@@ -16,6 +16,7 @@ mod keys;
 mod lint;
 pub mod model;
 mod raw;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use error::{ConfigError, ConfigErrors, Problem};
 pub use example::default_text;
 pub use lint::lint;
 use model::Config;
+pub use scan::{PathKey, path_in};
 
 /// A file that was read and proved.
 #[derive(Clone, Debug)]

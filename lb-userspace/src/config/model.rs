@@ -94,12 +94,25 @@ pub enum ConfigOwner {
 /// The edge host's side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// One to four interfaces that the program is attached to.
+    /// One to four interfaces that the program is attached to: the clients' first, the backends' last.
     pub interfaces: Vec<String>,
     /// Attach mode.
     pub mode: AttachMode,
-    /// Whether the daemon adds VIPs and source addresses to the first interface and announces them.
+    /// Whether the daemon adds VIPs to the first interface and source addresses to the last, and announces them.
     pub manage_vips: bool,
+}
+
+impl Edge {
+    /// Where VIPs belong: the clients' side.
+    pub fn front(&self) -> Option<&str> {
+        self.interfaces.first().map(String::as_str)
+    }
+
+    /// Where source addresses belong: the backends' side. IPv6 neighbours get an answer for an address only on the
+    /// interface that holds it.
+    pub fn back(&self) -> Option<&str> {
+        self.interfaces.last().map(String::as_str)
+    }
 }
 
 /// Requested attach mode.

@@ -11,7 +11,7 @@ use lb_common::conntrack::Phase;
 
 use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, Outcome, View};
 use crate::config::model::*;
-use crate::core::api::{Health, LastProbe, MemberCall, RollCall, ServiceCall, Time};
+use crate::core::api::{Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, ServiceCall, Time};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
 
@@ -173,8 +173,21 @@ pub(crate) fn view() -> View {
         adopted: false,
         created_boot_ms: NOW.boot_ms - 3_000_000,
         warnings: vec!["eth0 is attached in generic mode: the driver cannot".into()],
-        events: vec![],
+        events: vec![
+            event(3000, None, EventKind::Configured, "start"),
+            event(3000, Some(("www", "web-01")), EventKind::InRotation, "2 probes succeeded"),
+            event(240, Some(("www", "web-02")), EventKind::Down, "3 probes failed: connection refused"),
+            event(240, Some(("www", "web-02")), EventKind::OutOfRotation, "probe failed: connection refused"),
+        ],
     }
+}
+
+fn event(ago: u64, member: Option<(&str, &str)>, kind: EventKind, cause: &str) -> Event {
+    let member = member.map(|(service, backend)| MemberName {
+        service: ServiceName::new(service).unwrap(),
+        backend: backend_name(backend),
+    });
+    Event { time: before(ago), member, kind, cause: cause.into() }
 }
 
 /// Counters of [`view`].

@@ -1,13 +1,13 @@
 //! From the command line to a configuration that may run: the file, or the last good revision if the file is bad, and
 //! the state that goes with it. Touches neither kernel nor network.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::clock;
 use super::lock::InstanceLock;
 use super::revise::{Change, Journal, Recovery, unusable};
-use crate::config::{self, model::Config};
+use crate::config::{self, PathKey, model::Config};
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::io::state::State;
 
@@ -48,7 +48,10 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
     let loaded = config::load(path);
     let state_dir = match &loaded {
         Ok(loaded) => loaded.config.control.state_dir.clone(),
-        Err(_) => state_dir_of(&std::fs::read_to_string(path).unwrap_or_default()),
+        Err(_) => {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            config::path_in(&text, PathKey::StateDir)
+        }
     };
     // A host that has never run a good configuration gets no state from a bad one.
     if let (Err(e), false) = (&loaded, state_dir.join("state.db").exists()) {
@@ -88,28 +91,4 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
 fn bad(e: &config::ConfigError) -> ControlError {
     ControlError::new(ErrorCode::Config, e.to_string())
         .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
-}
-
-/// `control.state_dir` of a file that does not parse: no other key has this name, so its line is enough.
-fn state_dir_of(text: &str) -> PathBuf {
-    let value = |line: &str| {
-        let value = line.trim().strip_prefix("state_dir")?.trim_start().strip_prefix('=')?.trim_start();
-        let (dir, _) = value.strip_prefix('"')?.split_once('"')?;
-        dir.starts_with('/').then(|| PathBuf::from(dir))
-    };
-    text.lines().find_map(value).unwrap_or_else(|| PathBuf::from(config::defaults::STATE_DIR))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn state_dir_is_found_in_a_file_that_does_not_parse() {
-        let text = "[control]\nstate_dir = \"/srv/state\"\n[[service]\nname = = 3\n";
-        assert_eq!(state_dir_of(text), Path::new("/srv/state"));
-        assert_eq!(state_dir_of("<<<<<<< HEAD\n[control]\nstate_dir = \"/srv/state\"\n"), Path::new("/srv/state"));
-        assert_eq!(state_dir_of("\0"), Path::new(config::defaults::STATE_DIR));
-        assert_eq!(state_dir_of("[control]\nstate_dir = \"relative\""), Path::new(config::defaults::STATE_DIR));
-    }
 }

@@ -4,7 +4,7 @@
 //! no packet meets an empty table, and none reaches the host's own stack to be answered with a reset. Where the program
 //! was found attached, it never left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ use crate::control::daemon::ControlError;
 use crate::core::api::{Health, MemberCall, Time};
 use crate::core::reason::ReasonKind;
 use crate::io::bpf::types::Mode;
-use crate::io::net::{self, NetEvent, NetHandle};
-use crate::io::state::OwnAddress;
+use crate::io::net::{self, NetEvent, NetHandle, Placement};
 
 /// Events that may wait for the actor.
 const NET_QUEUE: usize = 256;
@@ -36,12 +35,12 @@ pub struct Net {
     /// What it saw.
     pub events: mpsc::Receiver<NetEvent>,
     /// Added by this run or an earlier one.
-    pub own: BTreeSet<OwnAddress>,
+    pub own: BTreeSet<Placement>,
 }
 
 impl Net {
     /// Watches the interfaces of `config`.
-    pub fn watch(config: &Config, own: BTreeSet<OwnAddress>) -> Result<Self, ControlError> {
+    pub fn watch(config: &Config, own: BTreeSet<Placement>) -> Result<Self, ControlError> {
         let (events, received) = mpsc::channel(NET_QUEUE);
         let handle = net::spawn(interfaces(config).to_vec(), events).map_err(system)?;
         Ok(Self { handle, events: received, own })
@@ -168,30 +167,22 @@ impl Actor {
         }
     }
 
-    /// Makes the first interface hold the configuration's addresses, if the daemon is to manage them.
+    /// Puts the configuration's addresses on their interfaces, if the daemon is to manage them.
     async fn place_addresses(&mut self, config: &Config) {
-        let Some(interface) = interfaces(config).first().cloned() else {
-            return self.release_addresses().await;
-        };
-        let mut wanted = addresses(config);
-        if config.edge.manage_vips {
-            wanted.extend(self.core.leaving_addresses());
-        }
-        let stale: BTreeSet<OwnAddress> = self.net.own.iter().filter(|a| a.interface != interface).cloned().collect();
-        let mut problems = self.remove(stale).await;
-        let ours: BTreeSet<IpAddr> = self.net.own.iter().map(|a| a.address).collect();
+        let wanted = placements(config, self.core.leaving_addresses());
+        let ours = self.net.own.clone();
         // Recorded before they are added: after a crash in between, an address too many is known as ours, none too few.
-        self.remember(wanted.iter().chain(&ours).map(|&address| own(address, &interface)).collect());
-        match self.net.handle.manage_addresses(wanted, &interface, ours).await {
+        self.remember(wanted.union(&ours).cloned().collect());
+        let problems = match self.net.handle.manage_addresses(wanted, ours).await {
             Ok(managed) => {
-                for (address, at) in &managed.foreign {
-                    tracing::debug!("{address} is on {at} already, and stays the operator's");
+                for Placement { address, interface } in &managed.foreign {
+                    tracing::debug!("{address} is on {interface} already, and stays the operator's");
                 }
-                problems.extend(managed.failed.into_iter().map(|(address, why)| format!("{address}: {why}")));
-                self.remember(managed.ours.into_iter().map(|address| own(address, &interface)).collect());
+                self.remember(managed.ours);
+                managed.failed.into_iter().map(|(address, why)| format!("{address}: {why}")).collect()
             }
-            Err(e) => problems.push(e.to_string()),
-        }
+            Err(e) => vec![e.to_string()],
+        };
         if problems.is_empty() {
             self.picture.clear(Topic::Addresses);
         } else {
@@ -202,40 +193,22 @@ impl Actor {
 
     /// Removes every address that the daemon added.
     pub(super) async fn release_addresses(&mut self) {
-        let all = self.net.own.clone();
-        for problem in self.remove(all).await {
-            tracing::warn!("an address stays: {problem}");
-        }
-    }
-
-    /// Removes these; says what could not be.
-    async fn remove(&mut self, addresses: BTreeSet<OwnAddress>) -> Vec<String> {
-        let mut by_interface: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
-        for a in &addresses {
-            by_interface.entry(a.interface.clone()).or_default().insert(a.address);
-        }
-        let mut problems = Vec::new();
-        let mut left = self.net.own.clone();
-        for (interface, ours) in by_interface {
-            match self.net.handle.manage_addresses([], &interface, ours.clone()).await {
-                Ok(managed) => {
-                    left.retain(|a| a.interface != interface || managed.ours.contains(&a.address));
-                    problems.extend(managed.failed.into_iter().map(|(address, why)| format!("{address}: {why}")));
+        match self.net.handle.manage_addresses([], self.net.own.clone()).await {
+            Ok(managed) => {
+                for (address, why) in &managed.failed {
+                    tracing::warn!("{address} stays: {why}");
                 }
-                // The addresses went with their interface.
-                Err(net::NetError::NoInterface(_)) => left.retain(|a| a.interface != interface),
-                Err(e) => problems.push(e.to_string()),
+                self.remember(managed.ours);
             }
+            Err(e) => tracing::warn!("the addresses stay: {e}"),
         }
-        self.remember(left);
-        problems
     }
 
-    fn remember(&mut self, own: BTreeSet<OwnAddress>) {
+    fn remember(&mut self, own: BTreeSet<Placement>) {
         if own == self.net.own {
             return;
         }
-        let list: Vec<OwnAddress> = own.iter().cloned().collect();
+        let list: Vec<Placement> = own.iter().cloned().collect();
         if let Err(e) = block_in_place(|| self.journal.set_addresses(&list)) {
             self.picture.warn(Topic::State, e.message);
         }
@@ -243,22 +216,54 @@ impl Actor {
     }
 }
 
-fn own(address: IpAddr, interface: &str) -> OwnAddress {
-    OwnAddress { address, interface: interface.to_owned() }
-}
-
 /// The interfaces that carry the program: without a service, none.
 pub fn interfaces(config: &Config) -> &[String] {
     if config.services.is_empty() { &[] } else { &config.edge.interfaces }
 }
 
-/// The addresses that the interface is to hold: VIPs and source addresses.
-fn addresses(config: &Config) -> BTreeSet<IpAddr> {
-    if !config.edge.manage_vips {
+/// Which address belongs where, with the source addresses that are `leaving`. Nothing if the operator places them.
+fn placements(config: &Config, leaving: &BTreeSet<IpAddr>) -> BTreeSet<Placement> {
+    let edge = &config.edge;
+    let (Some(front), Some(back)) = (edge.front(), edge.back()) else { return BTreeSet::new() };
+    if !edge.manage_vips || config.services.is_empty() {
         return BTreeSet::new();
     }
-    let vips = config.services.iter().map(|s| s.listen.vip);
+    let vips = config.services.iter().map(|s| Placement::new(s.listen.vip, front));
     let pool4 = config.source_pool.ipv4.iter().copied().map(IpAddr::V4);
     let pool6 = config.source_pool.ipv6.iter().copied().map(IpAddr::V6);
-    vips.chain(pool4).chain(pool6).collect()
+    let pool = pool4.chain(pool6).chain(leaving.iter().copied()).map(|address| Placement::new(address, back));
+    vips.chain(pool).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing;
+
+    fn wanted(interfaces: &[&str], change: impl FnOnce(&mut Config)) -> BTreeSet<Placement> {
+        let mut config = testing::config();
+        config.edge.interfaces = interfaces.iter().map(|&i| i.into()).collect();
+        change(&mut config);
+        placements(&config, &BTreeSet::from(["10.0.0.251".parse().expect("it is an address")]))
+    }
+
+    fn placed(all: [(&str, &str); 3]) -> BTreeSet<Placement> {
+        all.map(|(address, interface)| Placement::new(address.parse().expect("it is an address"), interface)).into()
+    }
+
+    #[test]
+    fn vips_go_first_and_source_addresses_last() {
+        let [vip, pool, leaving] = ["192.0.2.10", "10.0.0.250", "10.0.0.251"];
+        assert_eq!(
+            wanted(&["eth0", "eth1", "eth2"], |_| {}),
+            placed([(vip, "eth0"), (pool, "eth2"), (leaving, "eth2")])
+        );
+        assert_eq!(wanted(&["eth0"], |_| {}), placed([(vip, "eth0"), (pool, "eth0"), (leaving, "eth0")]));
+    }
+
+    #[test]
+    fn nothing_is_placed_without_leave_or_without_a_service() {
+        assert!(wanted(&["eth0", "eth1"], |c| c.edge.manage_vips = false).is_empty());
+        assert!(wanted(&["eth0", "eth1"], |c| c.services.clear()).is_empty());
+    }
 }

@@ -12,7 +12,8 @@ use super::{crash, file};
 use crate::config;
 use crate::control::daemon::{Actor, ControlError};
 use crate::core::api::Time;
-use crate::io::state::{Intent, NewRevision, OwnAddress, Revision, State, StateError};
+use crate::io::net::Placement;
+use crate::io::state::{Intent, NewRevision, Revision, State, StateError};
 
 /// A new text for the file.
 #[derive(Clone, Debug)]
@@ -132,12 +133,12 @@ impl Journal {
     }
 
     /// The addresses that the daemon added.
-    pub fn addresses(&self) -> Result<Vec<OwnAddress>, ControlError> {
+    pub fn addresses(&self) -> Result<Vec<Placement>, ControlError> {
         self.state.addresses().map_err(unusable)
     }
 
     /// Records the addresses that the daemon is about to own.
-    pub fn set_addresses(&mut self, addresses: &[OwnAddress]) -> Result<(), ControlError> {
+    pub fn set_addresses(&mut self, addresses: &[Placement]) -> Result<(), ControlError> {
         self.state.set_addresses(addresses).map_err(unusable)
     }
 }

@@ -163,9 +163,7 @@ impl Bed {
         let inner = self.switches.last().expect("there is at least one");
         self.plug_front();
         if self.plan.shape == Shape::TwoArm {
-            // The pool's addresses stand on the side that asks for them: IPv6 answers for an address only there.
-            let addresses = [pair(back, 0, 1), pair(back, 0, 2)].concat();
-            plug(&self.edge, "back", inner, "edge", &addresses);
+            plug(&self.edge, "back", inner, "edge", &pair(back, 0, 1));
         }
         for switch in &self.switches[1..] {
             xdp_pass::attach(switch, "edge", &self.scratch.bpf().join(switch.name()));

@@ -71,12 +71,15 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     checks
 }
 
+const VIP: &str = "vip";
+const SOURCE: &str = "source address";
+
 /// Each VIP once, then the source pool.
 fn config_addresses(config: &Config) -> impl Iterator<Item = (&'static str, IpAddr)> {
     let vips: std::collections::BTreeSet<_> = config.services.iter().map(|s| s.listen.vip).collect();
     let pool = config.source_pool.ipv4.iter().copied().map(IpAddr::V4);
     let pool = pool.chain(config.source_pool.ipv6.iter().copied().map(IpAddr::V6));
-    vips.into_iter().map(|ip| ("vip", ip)).chain(pool.map(|ip| ("source address", ip)))
+    vips.into_iter().map(|ip| (VIP, ip)).chain(pool.map(|ip| (SOURCE, ip)))
 }
 
 fn address(what: &str, ip: IpAddr, interface: Option<&str>, config: &Config, running: bool) -> Check {
@@ -99,7 +102,7 @@ fn address(what: &str, ip: IpAddr, interface: Option<&str>, config: &Config, run
             &format!(
                 "ip addr add {ip}/{} dev {}; or set edge.manage_vips = true",
                 if ip.is_ipv4() { 32 } else { 128 },
-                config.edge.interfaces.first().map_or("INTERFACE", String::as_str)
+                (if what == VIP { config.edge.front() } else { config.edge.back() }).unwrap_or("INTERFACE")
             ),
         ),
     }
@@ -180,7 +183,7 @@ mod tests {
     use super::*;
     use crate::control::testing;
 
-    const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
     #[rstest]
     #[case::there(Some("eth0"), true, true, CheckResult::Ok)]
@@ -195,13 +198,24 @@ mod tests {
     ) {
         let mut config = testing::config();
         config.edge.manage_vips = managed;
-        assert_eq!(address("vip", VIP, interface, &config, running).result, result);
+        assert_eq!(address(VIP, ADDRESS, interface, &config, running).result, result);
+    }
+
+    #[test]
+    fn address_left_to_the_operator_is_to_be_added_where_it_belongs() {
+        let mut config = testing::config();
+        config.edge.manage_vips = false;
+        config.edge.interfaces = vec!["eth0".into(), "eth1".into()];
+        for (what, interface) in [(VIP, "eth0"), (SOURCE, "eth1")] {
+            let mend = address(what, ADDRESS, None, &config, false).mend.unwrap();
+            assert!(mend.contains(&format!("/32 dev {interface};")), "{mend}");
+        }
     }
 
     #[test]
     fn addresses_of_two_services_on_one_vip_are_listed_once() {
         let all: Vec<_> = config_addresses(&testing::config()).collect();
-        assert_eq!(all, [("vip", VIP), ("source address", "10.0.0.250".parse().unwrap())]);
+        assert_eq!(all, [(VIP, ADDRESS), (SOURCE, "10.0.0.250".parse().unwrap())]);
     }
 
     #[rstest]

@@ -23,8 +23,8 @@ pub use flows::{Flow, Flows};
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{
-    Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, LastProbe, Listener, NextHop, ReasonStatus,
-    ServiceStatus, Services, Status,
+    Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, EventStatus, LastProbe, Listener, NextHop,
+    ReasonStatus, ServiceStatus, Services, Status,
 };
 
 use crate::core::api::Time;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Document, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
-use crate::core::api::{Health, MemberCall, ServiceCall};
+use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, MemberCounters};
 
@@ -204,6 +204,25 @@ pub struct BackendReport {
     pub owner: Option<String>,
     /// The services that use it, each with this backend alone in `backends`.
     pub services: Vec<ServiceStatus>,
+    /// What happened to it, oldest first: those of the daemon's newest 256 events, of all backends, that are its own.
+    #[serde(default)]
+    pub events: Vec<EventStatus>,
+}
+
+/// One event of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct EventStatus {
+    /// When it happened.
+    pub time: Timestamp,
+    /// `up`, `down`, `in_rotation`, `out_of_rotation` or `unverified`; later versions add kinds.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub kind: EventKind,
+    /// Why, in words.
+    pub cause: String,
+    /// In which service.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub service: ServiceName,
 }
 
 /// All services.
@@ -262,7 +281,7 @@ impl Backends {
     /// From the daemon's picture and counters.
     pub fn new(view: &View, counters: &Counters) -> Self {
         let services = services(view, counters);
-        let backends = view.config.backends.values().map(|b| BackendReport::new(b, &services)).collect();
+        let backends = view.config.backends.values().map(|b| BackendReport::new(b, &services, &view.events)).collect();
         Self { time: timestamp(view.roll_call.time), backends }
     }
 }
@@ -279,7 +298,16 @@ fn services(view: &View, counters: &Counters) -> Vec<ServiceStatus> {
 }
 
 impl BackendReport {
-    fn new(backend: &Backend, services: &[ServiceStatus]) -> Self {
+    fn new(backend: &Backend, services: &[ServiceStatus], events: &[Event]) -> Self {
+        let events = events.iter().filter_map(|event| {
+            let member = event.member.as_ref().filter(|m| m.backend == backend.name)?;
+            Some(EventStatus {
+                time: timestamp(event.time),
+                kind: event.kind,
+                cause: event.cause.clone(),
+                service: member.service.clone(),
+            })
+        });
         let services = services.iter().filter_map(|s| {
             let own: Vec<_> = s.backends.iter().filter(|m| m.backend == backend.name).cloned().collect();
             (!own.is_empty()).then(|| ServiceStatus { backends: own, ..s.clone() })
@@ -289,6 +317,7 @@ impl BackendReport {
             addresses: backend.ipv4.map(IpAddr::V4).into_iter().chain(backend.ipv6.map(IpAddr::V6)).collect(),
             owner: backend.owner.clone(),
             services: services.collect(),
+            events: events.collect(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The addresses that the daemon manages (VIPs and source addresses): present on the interface, announced, and removed
-//! again only if they were added from here.
+//! The addresses that the daemon manages (VIPs and source addresses): each present on its interface, announced there, and
+//! removed again only if it was added from here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
@@ -17,17 +17,34 @@ use super::links::{Link, Links};
 /// just before a crash is still known as ours. Values below 4 are the kernel's own.
 const PROTOCOL: u8 = b'r';
 
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Placement {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface that holds it, or is to hold it.
+    pub interface: String,
+}
+
+impl Placement {
+    /// An address on the interface of this name.
+    pub fn new(address: IpAddr, interface: impl Into<String>) -> Self {
+        Self { address, interface: interface.into() }
+    }
+}
+
 /// The state of the managed addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Managed {
-    /// Added by this or an earlier run and present: to be remembered, and given to the next run.
-    pub ours: BTreeSet<IpAddr>,
+    /// Added by this or an earlier run, and present or to return with their interface: to be remembered, and given to
+    /// the next run.
+    pub ours: BTreeSet<Placement>,
     /// Of `ours`, those added just now.
-    pub added: BTreeSet<IpAddr>,
+    pub added: BTreeSet<Placement>,
     /// Removed just now.
-    pub removed: BTreeSet<IpAddr>,
-    /// Wanted, and found on an interface (named) without our doing: left as they are, not announced.
-    pub foreign: Vec<(IpAddr, String)>,
+    pub removed: BTreeSet<Placement>,
+    /// Wanted, and found without our doing, here: left as they are, not announced.
+    pub foreign: Vec<Placement>,
     /// Could not be added or removed, and why.
     pub failed: Vec<(IpAddr, String)>,
 }
@@ -35,11 +52,10 @@ pub struct Managed {
 /// What is wanted, and what we did so far.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    interface: String,
-    wanted: BTreeSet<IpAddr>,
-    ours: BTreeSet<IpAddr>,
-    /// From where the addresses were last announced; `None` while the link does not work.
-    announced: Option<Origin>,
+    wanted: BTreeSet<Placement>,
+    ours: BTreeSet<Placement>,
+    /// From where each interface's addresses were last announced; none for a link that does not work.
+    announced: BTreeMap<String, Origin>,
 }
 
 /// A link in one stretch of work. When any of it changes, neighbours may have forgotten or mislearned our addresses.
@@ -48,6 +64,14 @@ struct Origin {
     ifindex: u32,
     mac: [u8; 6],
     carrier_changes: u32,
+}
+
+impl Origin {
+    /// `None` while the link does not work.
+    fn of(link: &Link) -> Option<Self> {
+        let mac = link.mac.filter(|_| link.up && link.carrier)?;
+        Some(Self { ifindex: link.index, mac, carrier_changes: link.carrier_changes })
+    }
 }
 
 /// What is to be announced, and from where.
@@ -81,11 +105,7 @@ impl Present {
 }
 
 impl Addresses {
-    pub(super) fn replace(&mut self, interface: String, wanted: BTreeSet<IpAddr>, ours: BTreeSet<IpAddr>) {
-        if self.interface != interface {
-            self.announced = None;
-        }
-        self.interface = interface;
+    pub(super) fn replace(&mut self, wanted: BTreeSet<Placement>, ours: BTreeSet<Placement>) {
         self.wanted = wanted;
         self.ours.extend(ours);
     }
@@ -95,13 +115,12 @@ impl Addresses {
         self.wanted.is_empty() && self.ours.is_empty()
     }
 
-    /// Makes the kernel's addresses as wanted. The announcement is the caller's to send.
+    /// Makes the kernel's addresses as wanted. The announcements are the caller's to send.
     pub(super) async fn ensure(
         &mut self,
         handle: &Handle,
         links: &Links,
-    ) -> Result<(Managed, Option<Announcement>), NetError> {
-        let link = links.by_name(&self.interface).ok_or_else(|| NetError::NoInterface(self.interface.clone()))?;
+    ) -> Result<(Managed, Vec<Announcement>), NetError> {
         let present: Vec<AddressMessage> = handle
             .address()
             .get()
@@ -111,58 +130,90 @@ impl Addresses {
             .map_err(|e| NetError::refused("list the addresses", &e))?;
         let mut result = Managed::default();
         let mut missing = self.wanted.clone();
+        let mut surplus = Vec::new();
         for found in present.into_iter().filter_map(Present::parse) {
-            let address = found.address;
             let index = found.message.header.index;
-            let ours = found.marked || (self.ours.contains(&address) && is_host_prefix(&found));
-            match (ours, self.wanted.contains(&address)) {
-                (true, true) if index == link.index => {
-                    missing.remove(&address);
-                    result.ours.insert(address);
-                }
-                // No longer wanted, or wanted on another interface now.
-                (true, _) => match handle.address().del(found.message).execute().await {
-                    Ok(()) => drop(result.removed.insert(address)),
-                    Err(error) => {
-                        let why = NetError::refused(format!("remove {address}"), &error);
-                        result.ours.insert(address);
-                        result.failed.push((address, why.to_string()));
-                    }
-                },
-                (false, true) => {
-                    missing.remove(&address);
-                    let name = links.get(index).map_or_else(|| format!("index {index}"), |l| l.name.clone());
-                    result.foreign.push((address, name));
-                }
-                (false, false) => {}
+            let interface = links.get(index).map_or_else(|| format!("index {index}"), |l| l.name.clone());
+            let here = Placement { address: found.address, interface };
+            let ours = found.marked || (self.ours.contains(&here) && is_host_prefix(&found));
+            if !ours && self.wanted.iter().any(|w| w.address == here.address) {
+                missing.retain(|w| w.address != here.address);
+                result.foreign.push(here);
+            } else if ours && missing.remove(&here) {
+                result.ours.insert(here);
+            } else if ours {
+                surplus.push((here, found.message));
             }
         }
-        for address in missing {
-            match add(handle, link.index, address).await {
-                Ok(()) => {
-                    result.added.insert(address);
-                    result.ours.insert(address);
-                }
-                Err(error) => {
-                    let why = NetError::refused(format!("add {address} to {}", link.name), &error);
-                    result.failed.push((address, why.to_string()));
-                }
-            }
+        for placement in missing {
+            self.add(handle, links, placement, &mut result).await;
+        }
+        for (placement, message) in surplus {
+            remove(handle, placement, message, &mut result).await;
         }
         self.ours.clone_from(&result.ours);
-        let announcement = self.announcement(link, &result);
-        Ok((result, announcement))
+        let announcements = self.announcements(links, &result);
+        Ok((result, announcements))
     }
 
-    /// New addresses; all of them when the link came back, or changed its MAC.
-    fn announcement(&mut self, link: &Link, result: &Managed) -> Option<Announcement> {
-        let works = link.mac.filter(|_| link.up && link.carrier);
-        let from = works.map(|mac| Origin { ifindex: link.index, mac, carrier_changes: link.carrier_changes });
-        let whole = from != self.announced;
-        self.announced = from;
-        let Origin { ifindex, mac, .. } = from?;
-        let addresses: Vec<_> = if whole { &result.ours } else { &result.added }.iter().copied().collect();
-        (!addresses.is_empty()).then_some(Announcement { ifindex, mac, addresses })
+    async fn add(&self, handle: &Handle, links: &Links, placement: Placement, result: &mut Managed) {
+        let Placement { address, interface } = &placement;
+        let Some(link) = links.by_name(interface) else {
+            result.failed.push((*address, NetError::NoInterface(interface.clone()).to_string()));
+            // It went with its interface, and returns with it.
+            if self.ours.contains(&placement) {
+                result.ours.insert(placement);
+            }
+            return;
+        };
+        match request(handle, link.index, *address).await {
+            Ok(()) => {
+                result.added.insert(placement.clone());
+                result.ours.insert(placement);
+            }
+            Err(error) => {
+                let why = NetError::refused(format!("add {address} to {interface}"), &error);
+                result.failed.push((*address, why.to_string()));
+            }
+        }
+    }
+
+    /// For each interface, its new addresses; all of them when the link came back, or changed its MAC.
+    fn announcements(&mut self, links: &Links, result: &Managed) -> Vec<Announcement> {
+        let before = std::mem::take(&mut self.announced);
+        let interfaces: BTreeSet<&String> = self.wanted.iter().map(|w| &w.interface).collect();
+        let mut announcements = Vec::new();
+        for interface in interfaces {
+            let Some(from) = links.by_name(interface).and_then(Origin::of) else { continue };
+            let news = if before.get(interface) == Some(&from) { &result.added } else { &result.ours };
+            let here = news.intersection(&self.wanted).filter(|p| p.interface == *interface);
+            let addresses: Vec<_> = here.map(|p| p.address).collect();
+            if !addresses.is_empty() {
+                announcements.push(Announcement { ifindex: from.ifindex, mac: from.mac, addresses });
+            }
+            self.announced.insert(interface.clone(), from);
+        }
+        announcements
+    }
+}
+
+/// Removes an address that is no longer wanted here. One that moves, and could not be added where it belongs, stays: in
+/// the wrong place it may still be found, nowhere it cannot.
+async fn remove(handle: &Handle, placement: Placement, message: AddressMessage, result: &mut Managed) {
+    let Placement { address, interface } = &placement;
+    if result.failed.iter().any(|(failed, _)| failed == address) {
+        result.ours.insert(placement);
+        return;
+    }
+    match handle.address().del(message).execute().await {
+        Ok(()) => {
+            result.removed.insert(placement);
+        }
+        Err(error) => {
+            let why = NetError::refused(format!("remove {address} from {interface}"), &error);
+            result.failed.push((*address, why.to_string()));
+            result.ours.insert(placement);
+        }
     }
 }
 
@@ -170,7 +221,7 @@ fn is_host_prefix(found: &Present) -> bool {
     found.message.header.prefix_len == if found.address.is_ipv4() { 32 } else { 128 }
 }
 
-async fn add(handle: &Handle, ifindex: u32, address: IpAddr) -> Result<(), rtnetlink::Error> {
+async fn request(handle: &Handle, ifindex: u32, address: IpAddr) -> Result<(), rtnetlink::Error> {
     let prefix_len = if address.is_ipv4() { 32 } else { 128 };
     let mut request = handle.address().add(ifindex, address, prefix_len);
     let message = request.message_mut();

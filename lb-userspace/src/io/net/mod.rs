@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use lb_common::abi::{Hop, MAX_LINKS};
 use tokio::sync::{mpsc, oneshot};
 
-pub use addresses::Managed;
+pub use addresses::{Managed, Placement};
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub struct NetHandle {
 
 enum Command {
     Resolve(Vec<IpAddr>),
-    Manage { wanted: BTreeSet<IpAddr>, interface: String, ours: BTreeSet<IpAddr>, reply: Reply },
+    Manage { wanted: BTreeSet<Placement>, ours: BTreeSet<Placement>, reply: Reply },
 }
 
 type Reply = oneshot::Sender<Result<Managed, NetError>>;
@@ -110,22 +110,16 @@ impl NetHandle {
         let _ = self.commands.send(Command::Resolve(addresses));
     }
 
-    /// Makes the interface hold the wanted addresses, now and after each change of the interface, and announces those
-    /// it adds. `ours` are addresses that an earlier run added: of them, and only of them, those no longer wanted are
-    /// removed. Replaces the earlier set; an empty one removes all that are ours.
+    /// Puts the wanted addresses where they belong, keeps them there through every change of the interfaces, and
+    /// announces those it adds. `ours` are addresses that an earlier run added: of them, and only of them, those no longer
+    /// wanted, or wanted elsewhere now, are removed. Replaces the earlier set; an empty one removes all that are ours.
     pub async fn manage_addresses(
         &self,
-        wanted: impl IntoIterator<Item = IpAddr>,
-        interface: &str,
-        ours: impl IntoIterator<Item = IpAddr>,
+        wanted: impl IntoIterator<Item = Placement>,
+        ours: impl IntoIterator<Item = Placement>,
     ) -> Result<Managed, NetError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Manage {
-            wanted: wanted.into_iter().collect(),
-            interface: interface.to_owned(),
-            ours: ours.into_iter().collect(),
-            reply,
-        };
+        let command = Command::Manage { wanted: wanted.into_iter().collect(), ours: ours.into_iter().collect(), reply };
         self.commands.send(command).map_err(|_| NetError::Ended)?;
         answer.await.map_err(|_| NetError::Ended)?
     }

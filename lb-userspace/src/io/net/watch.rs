@@ -59,6 +59,8 @@ pub(super) struct Watcher {
     trackers: HashMap<Key, Tracker>,
     entries: HashMap<Key, Entry>,
     addresses: Addresses,
+    /// What could not be done about them, as last logged.
+    failed: Vec<(IpAddr, String)>,
     announcements: JoinSet<()>,
     stale: Stale,
     /// When to look, if something asked for it.
@@ -77,6 +79,7 @@ impl Watcher {
             trackers: HashMap::new(),
             entries: HashMap::new(),
             addresses: Addresses::default(),
+            failed: Vec::new(),
             announcements: JoinSet::new(),
             stale: Stale::ALL,
             look_at: Some(tokio::time::Instant::now()),
@@ -144,8 +147,8 @@ impl Watcher {
                 self.targets = addresses.into_iter().map(|a| (a, old.remove(&a).unwrap_or_default())).collect();
                 self.look(Stale { ways: true, ..Stale::default() });
             }
-            Command::Manage { wanted, interface, ours, reply } => {
-                self.addresses.replace(interface, wanted, ours);
+            Command::Manage { wanted, ours, reply } => {
+                self.addresses.replace(wanted, ours);
                 let answer = match Links::read(handle).await {
                     // Only for this look: the watcher compares its own table when it reads the links itself.
                     Ok(links) => self.ensure_addresses(handle, &links).await,
@@ -207,7 +210,7 @@ impl Watcher {
         if (stale.links || stale.addresses) && !self.addresses.is_idle() {
             let links = std::mem::take(&mut self.links);
             match self.ensure_addresses(handle, &links).await {
-                Ok(managed) => report(&managed),
+                Ok(managed) => self.report(managed),
                 Err(error) => tracing::debug!(%error, "the managed addresses could not be looked after"),
             }
             self.links = links;
@@ -260,8 +263,8 @@ impl Watcher {
     }
 
     async fn ensure_addresses(&mut self, handle: &Handle, links: &Links) -> Result<Managed, NetError> {
-        let (managed, announcement) = self.addresses.ensure(handle, links).await?;
-        if let Some(Announcement { ifindex, mac, addresses }) = announcement {
+        let (managed, announcements) = self.addresses.ensure(handle, links).await?;
+        for Announcement { ifindex, mac, addresses } in announcements {
             self.announcements.spawn(announce::announce(ifindex, mac, addresses));
         }
         Ok(managed)
@@ -302,14 +305,17 @@ impl Watcher {
             }
         }
     }
-}
 
-/// Logs what was done without anybody asking.
-fn report(managed: &Managed) {
-    if !managed.added.is_empty() {
-        tracing::info!(addresses = ?managed.added, "managed addresses were missing; added again");
-    }
-    for (address, why) in &managed.failed {
-        tracing::warn!(%address, %why, "a managed address is not as it should be");
+    /// Logs what was done without anybody asking; a failure once for as long as it lasts.
+    fn report(&mut self, managed: Managed) {
+        if !managed.added.is_empty() {
+            tracing::info!(addresses = ?managed.added, "managed addresses were missing; added again");
+        }
+        if managed.failed != self.failed {
+            for (address, why) in &managed.failed {
+                tracing::warn!(%address, %why, "a managed address is not as it should be");
+            }
+        }
+        self.failed = managed.failed;
     }
 }

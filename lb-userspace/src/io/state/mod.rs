@@ -4,12 +4,12 @@
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::control::daemon::Actor;
+use crate::io::net::Placement;
 
 /// Revisions kept.
 const KEEP_REVISIONS: i64 = 50;
@@ -109,15 +109,6 @@ pub struct Intent {
     pub cause: String,
 }
 
-/// An address that the daemon added, and may therefore remove.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OwnAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Where it was added.
-    pub interface: String,
-}
-
 /// The open database.
 pub struct State {
     db: Connection,
@@ -214,8 +205,8 @@ impl State {
         self.named(done.map(|_| ()))
     }
 
-    /// The addresses that the daemon added, in order.
-    pub fn addresses(&self) -> Result<Vec<OwnAddress>, StateError> {
+    /// The addresses that the daemon added, and may therefore remove, in order.
+    pub fn addresses(&self) -> Result<Vec<Placement>, StateError> {
         let rows = (|| {
             let mut statement =
                 self.db.prepare("SELECT address, interface FROM address ORDER BY address, interface")?;
@@ -224,13 +215,13 @@ impl State {
         })();
         let parse = |(address, interface): (String, String)| {
             // Only ever written from an `IpAddr`; a row that someone changed by hand is not ours to remove.
-            Some(OwnAddress { address: address.parse().ok()?, interface })
+            Some(Placement { address: address.parse().ok()?, interface })
         };
         Ok(self.named(rows)?.into_iter().filter_map(parse).collect())
     }
 
     /// Replaces the list of added addresses.
-    pub fn set_addresses(&mut self, addresses: &[OwnAddress]) -> Result<(), StateError> {
+    pub fn set_addresses(&mut self, addresses: &[Placement]) -> Result<(), StateError> {
         let done = (|| {
             let tx = self.db.transaction()?;
             tx.execute("DELETE FROM address", [])?;
@@ -297,4 +288,87 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
 }
 
 #[cfg(test)]
+<<<<<<< HEAD:lb-userspace/src/io/state/mod.rs
 mod tests;
+=======
+mod tests {
+    use super::*;
+
+    const FILE: &str = "/etc/rollcall/rollcall.toml";
+
+    fn last(state: &State) -> Option<Revision> {
+        state.last_revision(Path::new(FILE)).unwrap()
+    }
+
+    fn new(n: i64) -> NewRevision {
+        let by = (n % 2 == 0).then_some(Actor { uid: 1000, loginuid: Some(4_294_967_294) });
+        let (sha256, text) = (format!("sha{n}"), format!("text {n}"));
+        NewRevision { path: FILE.into(), sha256, text, applied_wall_ms: n, by, cause: "test".into() }
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            path: FILE.into(),
+            old_sha256: "old".into(),
+            new_sha256: "new".into(),
+            text: "edited".into(),
+            by: Some(Actor { uid: 0, loginuid: None }),
+            cause: "backend add web-4".into(),
+        }
+    }
+
+    #[test]
+    fn state_reopened_returns_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::open(dir.path()).unwrap();
+        assert_eq!((last(&state), state.intent().unwrap()), (None, None));
+        let id = state.commit(&new(4)).unwrap();
+        state.begin(&intent()).unwrap();
+        let own = vec![
+            Placement::new("192.0.2.1".parse().unwrap(), "eth0"),
+            Placement::new("2001:db8::1".parse().unwrap(), "eth0"),
+        ];
+        state.set_addresses(&own).unwrap();
+        drop(state);
+
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(last(&state), Some(Revision { id, recorded: new(4) }));
+        assert_eq!(state.intent().unwrap(), Some(intent()));
+        assert_eq!(state.addresses().unwrap(), own);
+        assert_eq!(state.last_revision(Path::new("/etc/other.toml")).unwrap(), None);
+    }
+
+    #[test]
+    fn commit_ends_the_intent_and_keeps_fifty_revisions() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::open(dir.path()).unwrap();
+        state.begin(&intent()).unwrap();
+        for n in 1..=60 {
+            state.commit(&new(n)).unwrap();
+        }
+        assert_eq!(state.intent().unwrap(), None);
+        assert_eq!(last(&state).unwrap().recorded, new(60));
+        let kept: i64 = state.db.query_row("SELECT count(*) FROM revision", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, KEEP_REVISIONS);
+    }
+
+    #[test]
+    fn state_of_a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.db.execute("UPDATE meta SET schema_version = 99", []).unwrap();
+        drop(state);
+        let refused = State::open(dir.path()).err().unwrap();
+        assert!(matches!(refused, StateError::Newer { found: 99, .. }), "{refused}");
+    }
+
+    #[test]
+    fn state_opened_on_garbage_is_an_error_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("state.db"), "this is no database, though long enough to look at".repeat(20))
+            .unwrap();
+        let refused = State::open(dir.path()).err().unwrap();
+        assert!(refused.to_string().contains("state.db"), "{refused}");
+    }
+}
+>>>>>>> refs/heads/config:lb-userspace/src/io/state.rs
