@@ -35,10 +35,6 @@ fn main() {
         // A pinned stable compiler with its unstable flags gives the same code as nightly, and nothing to download.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
-    for inherited in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "RUSTC", "RUSTDOC"]
-    {
-        cargo.env_remove(inherited);
-    }
     let status = cargo.status().unwrap_or_else(|e| panic!("cannot run {cargo:?}: {e}"));
     assert!(
         status.success(),
@@ -55,9 +51,22 @@ fn install(built: &Path, to: &Path) {
     fs::copy(built, to).unwrap_or_else(|e| panic!("cannot copy {} to {}: {e}", built.display(), to.display()));
 }
 
-/// Cargo of the toolchain that runs this build. Where that one has no library sources, the distribution's (set up by
-/// `cargo xtask setup`, which leaves its choice in `ROLLCALL_EBPF_CARGO`).
+/// The cargo that builds the object, free of what the outer build set for itself.
+///
+/// It is the one that runs this build. Where that one has no library sources, it is the distribution's (`cargo xtask
+/// setup` brings it, and its choice arrives in `ROLLCALL_EBPF_CARGO`) with the compiler beside it: by itself it would
+/// take the first one in PATH, which is rustup's again.
 fn cargo() -> Command {
     println!("cargo:rerun-if-env-changed=ROLLCALL_EBPF_CARGO");
-    Command::new(env::var_os("ROLLCALL_EBPF_CARGO").or_else(|| env::var_os("CARGO")).expect("cargo sets CARGO"))
+    let chosen = env::var_os("ROLLCALL_EBPF_CARGO").map(PathBuf::from);
+    let own = || PathBuf::from(env::var_os("CARGO").expect("cargo sets it"));
+    let mut cargo = Command::new(chosen.clone().unwrap_or_else(own));
+    for inherited in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "RUSTC", "RUSTDOC"]
+    {
+        cargo.env_remove(inherited);
+    }
+    if let Some(chosen) = chosen {
+        cargo.env("RUSTC", chosen.with_file_name("rustc"));
+    }
+    cargo
 }

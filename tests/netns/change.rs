@@ -43,7 +43,8 @@ fn a_killed_daemon_and_its_restart_lose_no_request() {
     let absent = stage.rollcall.cli(&stage.bed, &["backend", "list"]);
     assert_eq!(absent.code, 69, "without a daemon: {absent:?}");
     stage.rollcall.run(&stage.bed);
-    let after = stage.rollcall.wait_for_all(&stage.bed, Duration::from_secs(30));
+    stage.rollcall.wait_for_all(&stage.bed, Duration::from_secs(30));
+    let after = stage.settled();
     load.wait_for(500);
     assert_no_failures(&load.stop());
     assert_eq!(after["daemon"]["adopted"], true, "{after:#}");
@@ -59,6 +60,7 @@ fn a_terminated_daemon_leaves_the_data_plane_and_down_removes_it() {
     load.wait_for(300);
     stage.rollcall.run(&stage.bed);
     stage.rollcall.wait_for_all(&stage.bed, Duration::from_secs(30));
+    stage.settled();
     assert_no_failures(&load.stop());
 
     let down = stage.rollcall.cli(&stage.bed, &["down", "--yes"]);
@@ -90,6 +92,7 @@ fn a_killed_backend_leaves_in_time_and_disturbs_no_other() {
 
     // What was opened to b2 before it left fails; what is opened from now on must not.
     let settled = std::time::Instant::now();
+    stage.settled();
     load.wait_for(500);
     let tally = load.so_far();
     let others: Vec<_> = tally.failures.iter().filter(|f| f.backend.as_deref().is_some_and(|b| b != "b2")).collect();

@@ -48,10 +48,13 @@ impl Stage {
         load::Plan::new(self.web(family), self.bed.client_addresses(family, client))
     }
 
-    /// The status once the kernel holds what was decided; panics if it does not within ten seconds.
+    /// The status once the kernel holds what was decided; panics if it does not within ten seconds, or if its tables, read
+    /// back from the maps, are not what the status says.
     #[track_caller]
     pub fn settled(&mut self) -> serde_json::Value {
-        self.rollcall.wait_for(&self.bed, Duration::from_secs(10), "a settled kernel", |_| true)
+        let status = self.rollcall.wait_for(&self.bed, Duration::from_secs(10), "a settled kernel", |_| true);
+        self.rollcall.assert_kernel_agrees(&self.bed, &self.configuration);
+        status
     }
 }
 

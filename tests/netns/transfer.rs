@@ -49,7 +49,7 @@ enum End {
 
 #[test]
 fn a_client_that_uses_one_port_again_and_again_is_served() {
-    let stage = Stage::new(Shape::TwoArm, 2, "maglev");
+    let mut stage = Stage::new(Shape::TwoArm, 2, "maglev");
     for family in FAMILIES {
         let source = SocketAddr::new(stage.bed.client_addresses(family, 0)[0], 40_000);
         for end in [End::Reset, End::ServerCloses] {
@@ -60,6 +60,7 @@ fn a_client_that_uses_one_port_again_and_again_is_served() {
             });
         }
     }
+    stage.settled();
 }
 
 fn once(source: SocketAddr, target: SocketAddr, end: End) -> Result<(), String> {
@@ -97,7 +98,7 @@ fn connect(source: SocketAddr, target: SocketAddr) -> std::io::Result<TcpStream>
 
 #[test]
 fn datagrams_of_one_client_stay_with_one_server() {
-    let stage = Stage::new(Shape::TwoArm, 3, "round-robin");
+    let mut stage = Stage::new(Shape::TwoArm, 3, "round-robin");
     for family in FAMILIES {
         let source: IpAddr = stage.bed.client_addresses(family, 0)[0];
         let echo = SocketAddr::new(stage.bed.vip(family), udp::PORT);
@@ -106,4 +107,5 @@ fn datagrams_of_one_client_stay_with_one_server() {
         let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
         udp::ask(&socket, echo, &payloads, Duration::from_secs(2)).expect("every datagram comes back");
     }
+    stage.settled();
 }

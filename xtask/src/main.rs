@@ -7,6 +7,7 @@ mod build_ebpf;
 mod demo;
 mod setup;
 mod sys;
+mod tally;
 mod test;
 mod vm;
 mod workspace;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the tiers, by cargo-nextest where it is installed, else by `cargo test`.
 //!
-//! The numbers at the end are the runner's own.
+//! The numbers at the end are the runner's own, for `cargo test` those of its binaries added up.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 use crate::sys::{self, Root};
+use crate::tally::Tally;
 use crate::vm;
 use crate::workspace;
 
@@ -112,8 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Root::Sudo => vec![(plain, false), (privileged.clone(), true)],
         Root::None => vec![(plain, false)],
     };
+    let mut tally = None;
     for (tiers, sudo) in groups.into_iter().filter(|(tiers, _)| !tiers.is_empty()) {
-        passed &= run_group(&tiers, sudo, &targets, &skips)?;
+        passed &= run_group(&tiers, sudo, &targets, &skips, &mut tally)?;
     }
     if root == Root::None && !privileged.is_empty() {
         passed = false;
@@ -123,28 +125,33 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("run this as root, or where `sudo -n` works");
     }
     passed &= report_skips(&skips);
+    if let Some(tally) = tally {
+        println!("{tally}");
+    }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_group(tiers: &[Tier], sudo: bool, targets: &[Target], skips: &Path) -> Result<bool> {
+/// Runs tiers that need the same rights. Only `cargo test` needs its results added up, in `tally`.
+fn run_group(tiers: &[Tier], sudo: bool, targets: &[Target], skips: &Path, tally: &mut Option<Tally>) -> Result<bool> {
     for tier in tiers.iter().filter(|&&tier| tier != Tier::Unit) {
         if !targets.iter().any(|target| target.name == tier.name()) {
             bail!("tier {} has no test target", tier.name());
         }
     }
-    let commands = if sys::read(workspace::cargo().args(["nextest", "--version"])).is_some() {
-        vec![nextest(tiers)]
-    } else {
-        tiers.iter().map(|&tier| cargo_test(tier, targets)).collect()
-    };
+    let has_nextest = sys::read(workspace::cargo().args(["nextest", "--version"])).is_some();
+    let commands =
+        if has_nextest { vec![nextest(tiers)] } else { tiers.iter().map(|&tier| cargo_test(tier, targets)).collect() };
     let mut passed = true;
     for mut command in commands {
         command.env(SKIPS, skips);
         if sudo {
             command.env(format!("CARGO_TARGET_{}_RUNNER", host_triple()?), "sudo -n -E");
         }
-        let status = command.status().with_context(|| format!("cannot run {}", sys::line(&command)))?;
-        passed &= status.success();
+        passed &= if has_nextest {
+            command.status().with_context(|| format!("cannot run {}", sys::line(&command)))?.success()
+        } else {
+            tally.get_or_insert_default().run(&mut command)?
+        };
     }
     Ok(passed)
 }

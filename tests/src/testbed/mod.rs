@@ -1,11 +1,12 @@
 //! A testbed on one machine: network namespaces joined by veth pairs and bridges, real servers, the real daemon, and load.
 //!
 //! Used by the namespace tests and by the demo. It knows the product only from outside: its binary, its configuration
-//! file and its JSON. Functions here panic with a full sentence where a test could only fail anyway; the demo turns such
+//! file and its JSON; [`kernel`] alone reads the pinned maps, to hold them against that JSON. Functions here panic with a full sentence where a test could only fail anyway; the demo turns such
 //! a panic into one line.
 
 pub mod bed;
 pub mod download;
+pub mod kernel;
 pub mod limits;
 pub mod load;
 pub mod netns;

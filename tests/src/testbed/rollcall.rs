@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::testbed::bed::{Bed, FAMILIES, Family};
+use crate::testbed::kernel::Tables;
 use crate::testbed::process::Process;
 use crate::testbed::{nginx, poll, udp};
 
@@ -20,6 +21,9 @@ pub const BINARY: &str = "ROLLCALL_BINARY";
 
 /// Time in which a daemon must have started and written its maps; generous, for a busy machine.
 const START: Duration = Duration::from_secs(30);
+
+/// The daemon's pins, in the testbed's folder.
+const PINS: &str = "bpf/rollcall";
 
 /// A configuration file in the making.
 #[derive(Clone, Debug)]
@@ -104,7 +108,7 @@ impl Configuration {
             quoted(IpAddr::is_ipv6),
             at("control.sock"),
             at("state"),
-            at("bpf/rollcall"),
+            at(PINS),
         );
         for (name, addresses) in &self.backends {
             write!(text, "\n[[backend]]\nname = {name:?}\n").expect("a string takes all");
@@ -265,6 +269,25 @@ impl Rollcall {
     #[track_caller]
     pub fn status(&self, bed: &Bed) -> Value {
         self.json(bed, &["status"])
+    }
+
+    /// Panics unless the kernel's tables are what the status says of them; see [`Tables`].
+    ///
+    /// At once, not after a while: the daemon repairs what it finds wrong, and a settled status must be true before that.
+    /// Only where the status itself changed meanwhile the comparison is made again.
+    #[track_caller]
+    pub fn assert_kernel_agrees(&self, bed: &Bed, configuration: &Configuration) {
+        let reported = || {
+            let status = self.status(bed);
+            let settled = status["settled"] == Value::Bool(true);
+            (settled, Tables::reported(&status, &configuration.pool))
+        };
+        let (reported, held) = poll::until(Duration::from_secs(10), "a status that stands still", || {
+            let before = reported();
+            let held = Tables::pinned(&self.folder.join(PINS));
+            if before.0 && reported() == before { Ok((before.1, held)) } else { Err(format!("{before:#?}")) }
+        });
+        assert_eq!(Ok(reported), held, "left is what the daemon reports, right what the kernel holds");
     }
 
     /// Writes the file and has it reloaded.

@@ -52,8 +52,12 @@ fn sources() -> Result<String, String> {
 }
 
 fn bring_sources() -> Result<()> {
-    let rustup = sys::run(Command::new("rustup").args(["component", "add", "rust-src"]));
-    let Err(first) = rustup else { return Ok(()) };
+    // In the workspace's root, whose pinned toolchain is meant. Its word is not enough: a toolchain that was copied or cut
+    // down lists components that are not there.
+    let mut rustup = Command::new("rustup");
+    let rustup = sys::run(rustup.args(["component", "add", "rust-src"]).current_dir(crate::workspace::root()));
+    let present = || library(Path::new("rustc")).context("rustup says that rust-src is installed, but it is not there");
+    let Err(first) = rustup.and_then(|()| present()) else { return Ok(()) };
     eprintln!("{first:#}; trying the distribution's compiler and sources");
     // Debian's stable releases carry a compiler as new as browsers need under the first names.
     let sets = [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
