@@ -2,8 +2,7 @@
 //!
 //! In the order in which a running daemon does it: first nobody asks for the addresses any more, then the program goes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -14,8 +13,8 @@ use super::lock::{InstanceLock, PinLock};
 use super::revise::unusable;
 use crate::control::daemon::ControlError;
 use crate::io::bpf::DataPlane;
-use crate::io::net;
-use crate::io::state::{OwnAddress, State};
+use crate::io::net::{self, Placement};
+use crate::io::state::State;
 
 /// Removes all of it; returns what could not be removed, in words. Refused while any daemon holds a lock.
 pub async fn remove(pin_dir: &Path, state_dir: &Path, socket: &Path) -> Result<Vec<String>, ControlError> {
@@ -38,31 +37,20 @@ pub async fn remove(pin_dir: &Path, state_dir: &Path, socket: &Path) -> Result<V
 
 /// Removes the addresses that the daemon added, and forgets those that are gone.
 async fn addresses(state: &mut State) -> Result<Vec<String>, ControlError> {
-    let mut by_interface: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
-    for own in state.addresses().map_err(unusable)? {
-        by_interface.entry(own.interface).or_default().insert(own.address);
-    }
-    if by_interface.is_empty() {
+    let ours: BTreeSet<Placement> = state.addresses().map_err(unusable)?.into_iter().collect();
+    if ours.is_empty() {
         return Ok(Vec::new());
     }
     // Of no interface: nothing is watched, and nobody reads events.
     let (events, _unread) = mpsc::channel(1);
     let net = net::spawn(Vec::new(), events).map_err(system)?;
-    let (mut left, mut still) = (Vec::new(), Vec::new());
-    for (interface, ours) in by_interface {
-        match net.manage_addresses([], &interface, ours.iter().copied()).await {
-            Ok(managed) => {
-                left.extend(managed.failed.iter().map(|(address, why)| format!("{address} on {interface}: {why}")));
-                still.extend(managed.ours.into_iter().map(|a| OwnAddress { address: a, interface: interface.clone() }));
-            }
-            // The addresses went with their interface.
-            Err(net::NetError::NoInterface(_)) => {}
-            Err(e) => {
-                left.push(format!("addresses on {interface}: {e}"));
-                still.extend(ours.into_iter().map(|a| OwnAddress { address: a, interface: interface.clone() }));
-            }
+    let (left, still) = match net.manage_addresses([], ours.iter().cloned()).await {
+        Ok(managed) => {
+            let left = managed.failed.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+            (left, managed.ours)
         }
-    }
-    state.set_addresses(&still).map_err(unusable)?;
+        Err(e) => (vec![format!("the addresses that the daemon added: {e}")], ours),
+    };
+    state.set_addresses(&still.into_iter().collect::<Vec<_>>()).map_err(unusable)?;
     Ok(left)
 }

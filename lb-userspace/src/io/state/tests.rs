@@ -33,8 +33,8 @@ fn state_reopened_returns_what_was_written() {
     let id = state.commit(&new(4)).unwrap();
     state.begin(&intent()).unwrap();
     let own = vec![
-        OwnAddress { address: "192.0.2.1".parse().unwrap(), interface: "eth0".into() },
-        OwnAddress { address: "2001:db8::1".parse().unwrap(), interface: "eth0".into() },
+        Placement::new("192.0.2.1".parse().unwrap(), "eth0"),
+        Placement::new("2001:db8::1".parse().unwrap(), "eth0"),
     ];
     state.set_addresses(&own).unwrap();
     drop(state);
