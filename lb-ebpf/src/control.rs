@@ -44,11 +44,9 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
     // SAFETY: map values, here and below; words that others change are changed by compare-and-swap.
     let (service, from_client) = unsafe { ((*flow).service, (*flow).direction == Direction::Forward as u32) };
     let window = Window::new(ctx);
-    let (Some(link), Some(ip), Some(tcp)) = (
-        window.ptr(0, eth::HEADER),
-        window.ptr(frame.at.l3, F::HEADER),
-        window.ptr(frame.at.l4, l4::TCP_HEADER),
-    ) else {
+    let (Some(link), Some(ip), Some(tcp)) =
+        (window.ptr(0, eth::HEADER), window.ptr(frame.at.l3, F::HEADER), window.ptr(frame.at.l4, l4::TCP_HEADER))
+    else {
         return count::drop_of(service, Reason::DropTruncated);
     };
     if !is_to_us(link, settings) {
