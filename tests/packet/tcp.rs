@@ -293,7 +293,7 @@ fn tcp_flow_of_another_source_address_survives_the_end_of_an_older_one() {
     let keep = settings.closed;
     settings.closed = 1 << 30;
     world.plane.configure(settings);
-    world.plane.local("10.9.9.2".parse().unwrap(), lb_common::abi::LocalKind::POOL);
+    world.plane.local("10.9.9.2".parse().expect("an address"), lb_common::abi::LocalKind::POOL);
     let new = world.handshake(V4, 40018);
     assert_eq!((new.src.port(), new.dst), (old.src.port(), old.dst));
     assert_ne!(new.src.ip(), old.src.ip());

@@ -212,7 +212,14 @@ fn switch(namespace: Namespace) -> Namespace {
 fn plug(host: &Namespace, interface: &str, switch: &Namespace, port: &str, addresses: &[IpAddr]) {
     netns::join((host, interface), (switch, port));
     switch.ip(&format!("link set {port} master sw\nlink set {port} up\n"));
-    let mut lines = format!("link set {interface} up\n");
+    // A real card keeps its MAC when it is pulled and put back; a new veth would get a random one.
+    let mac = addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(v4.octets()),
+        IpAddr::V6(_) => None,
+    });
+    let [a, b, c, d] = mac.expect("every host has an IPv4 address");
+    let mut lines =
+        format!("link set {interface} address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}\nlink set {interface} up\n");
     for address in addresses {
         let (bits, flags) = if address.is_ipv4() { (16, "") } else { (64, "nodad") };
         writeln!(lines, "address add {address}/{bits} dev {interface} {flags}").expect("a string takes all");
