@@ -118,7 +118,7 @@ impl Place {
 
     fn held(member: &Member, slots: u64, size: u64) -> Self {
         // Rounded as above, in whole numbers.
-        let share = if size == 0 { 0 } else { (slots * 1_000_000_000 + size / 2) / size };
+        let share = (slots * 1_000_000_000 + size / 2).checked_div(size).unwrap_or(0);
         let name = |hop: &Hop| (hop.dst_mac().map(|byte| format!("{byte:02x}")).join(":"), hop.ifindex());
         Self { in_rotation: slots > 0, share, hop: member.hop.is_resolved().then(|| name(&member.hop)) }
     }
