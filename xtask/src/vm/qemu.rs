@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 /// Emulated guests reach their payload in 2 to 4 s; the rest is for slow and busy hosts.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
 const MEMORY_MIB: &str = "1536";
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 reboot=t mitigations=off nokaslr audit=0 loglevel=4";
