@@ -16,7 +16,8 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
     for input in ["lb-ebpf/src", "lb-ebpf/Cargo.toml", "lb-ebpf/Cargo.lock", "lb-common/src", "lb-common/Cargo.toml"] {
-        println!("cargo:rerun-if-changed={}", root.join(input).display());
+        // Relative to the package: an absolute path would be another folder's if the target folder was moved.
+        println!("cargo:rerun-if-changed=../{input}");
     }
 
     let target_dir = out.join("ebpf");

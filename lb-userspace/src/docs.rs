@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::config;
 use crate::control::{metrics, testing};
 
-fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// The repository. Asked when the test runs: what a build once wrote down is another's if the target folder was moved.
+pub(crate) fn root() -> PathBuf {
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for tests"));
     package.parent().expect("the package is a folder of the workspace").to_owned()
 }
 

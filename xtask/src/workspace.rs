@@ -10,8 +10,11 @@ use crate::setup::rust;
 use crate::sys;
 
 /// The workspace's root.
+///
+/// Asked at run time: what a build once wrote down is another's if the target folder was moved or shared.
 pub fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("..")
 }
 
 /// Cargo, in the workspace's root, told which compiler builds the eBPF object.

@@ -163,7 +163,7 @@ mod tests {
     fn totals_of_a_view_are_as_approved() {
         let got = totals(&stats(), Paint(false));
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden/stats.txt"), &got).unwrap();
+            std::fs::write(crate::docs::root().join("lb-userspace/src/cli/golden/stats.txt"), &got).unwrap();
         }
         assert_eq!(got, include_str!("golden/stats.txt"));
     }

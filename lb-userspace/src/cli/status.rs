@@ -203,7 +203,7 @@ mod tests {
         let expected = include_str!("golden/status.txt");
         let got = render(&status(), Paint(false));
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden/status.txt"), &got).unwrap();
+            std::fs::write(crate::docs::root().join("lb-userspace/src/cli/golden/status.txt"), &got).unwrap();
         }
         assert_eq!(got, expected);
     }

@@ -91,8 +91,7 @@ fn boot(name: &str, work: &Path, payloads: &[payload::Payload]) -> Result<()> {
 
 /// Where kernels are cached and runs leave their logs.
 fn work_dir() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a directory of the workspace");
-    root.join("target/vm")
+    crate::workspace::root().join("target/vm")
 }
 
 /// Runs a tool and returns what it printed; its errors name the tool and its words.

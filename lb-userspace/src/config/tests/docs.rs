@@ -1,7 +1,6 @@
 //! The example file and the reference in `docs/configuration.md` say what the code does.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use super::super::default_text;
 use super::super::keys::{Absent, KEYS, Scope};
@@ -32,7 +31,7 @@ fn reference() -> String {
 
 #[test]
 fn docs_reference_is_what_the_table_of_keys_yields() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let path = crate::docs::root().join("docs/configuration.md");
     let page = std::fs::read_to_string(&path).expect("docs/configuration.md exists");
     let (head, rest) = page.split_once(BEGIN).expect("docs/configuration.md has the mark where the reference begins");
     let (found, tail) = rest.split_once(END).expect("docs/configuration.md has the mark where the reference ends");
@@ -46,7 +45,7 @@ fn docs_reference_is_what_the_table_of_keys_yields() {
 
 #[test]
 fn docs_examples_are_valid_configurations() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let path = crate::docs::root().join("docs/configuration.md");
     let page = std::fs::read_to_string(path).expect("docs/configuration.md exists");
     let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());

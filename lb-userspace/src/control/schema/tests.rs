@@ -1,7 +1,5 @@
 //! The schema files are the code's, every document fits its own, and each survives the way to the CLI and back.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -22,7 +20,7 @@ fn check<T: Document + JsonSchema + PartialEq + std::fmt::Debug>(sample: T) {
     let text = format!("{schema:#}\n");
     let (_, name) = T::SCHEMA.split_once('.').unwrap();
     let (name, _) = name.split_once('/').unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.json"));
+    let file = crate::docs::root().join(format!("docs/schema/{name}.json"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, &text).unwrap();
