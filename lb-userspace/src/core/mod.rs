@@ -18,6 +18,7 @@ pub mod health;
 pub mod hops;
 mod invariants;
 pub mod kernel;
+pub mod memory;
 pub mod reason;
 mod roll_call;
 pub mod schedule;
