@@ -12,10 +12,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rollcall::config::model::{Config, Listen};
 use rollcall::core::Core;
-use rollcall::core::api::{Event, EventKind, Input, MemberCall, Output, Time};
+use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
+use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
 use rollcall::core::reason::ReasonKind;
+use rollcall::core::removed::Removed;
 
 use crate::kernel::Kernel;
+use crate::leases;
 
 /// How often, in percent, things go wrong.
 #[derive(Clone, Copy, Default)]
@@ -54,6 +57,12 @@ pub struct World {
     pub lost_hops: BTreeSet<IpAddr>,
     pub probes: usize,
     pub applies: usize,
+    /// What outlives the daemon.
+    pub leases: BTreeMap<Scope, Lease>,
+    pub removed: BTreeMap<Scope, Removed>,
+    /// Counts boots of the host.
+    pub boot: u32,
+    mark: Mark,
     config: Option<Arc<Config>>,
     followed: Vec<IpAddr>,
     post: BinaryHeap<(Reverse<(u64, u64)>, usize)>,
@@ -75,6 +84,10 @@ impl World {
             lost_hops: BTreeSet::new(),
             probes: 0,
             applies: 0,
+            leases: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            boot: 1,
+            mark: Mark { time: Time { boot_ms: 0, wall_ms: 0 }, boot_id: String::new() },
             config: None,
             followed: Vec::new(),
             post: BinaryHeap::new(),
@@ -86,10 +99,16 @@ impl World {
 
     /// The daemon starts: maps, configuration, links.
     pub fn start(&mut self, config: Arc<Config>, adopted: bool) {
-        self.config = Some(config.clone());
+        let before = self.config.replace(config.clone());
+        let (boot, now) = (self.boot_id(), self.now);
+        for lease in self.leases.values_mut() {
+            lease.carry_over(Some(&self.mark), &boot, now);
+        }
+        let (leases, removed) = (self.leases.values().cloned().collect(), self.removed.values().cloned().collect());
+        self.give(Input::Resume { leases, removed, before });
         let state = Box::new(self.kernel.read_state());
         self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
-        self.give(Input::Configure(config));
+        self.give(Input::Configure(config, author("start")));
         let mut macs = [0; MAX_LINKS];
         macs[0] = 0x0102_0304_0506;
         self.give(Input::Links(macs));
@@ -97,17 +116,50 @@ impl World {
 
     /// SIGKILL and a new daemon, which finds the maps as they are.
     pub fn restart(&mut self, config: Arc<Config>) {
-        self.core = Core::new(self.rng.random());
-        self.post.clear();
-        self.letters.clear();
-        self.followed.clear();
-        self.reasons.clear();
+        self.forget_daemon();
         self.start(config, true);
     }
 
     pub fn configure(&mut self, config: Arc<Config>) {
         self.config = Some(config.clone());
-        self.give(Input::Configure(config));
+        self.give(Input::Configure(config, author("reload")));
+    }
+
+    /// As `/proc/sys/kernel/random/boot_id`.
+    fn boot_id(&self) -> String {
+        format!("boot {}", self.boot)
+    }
+
+    /// The host restarts, `pause` later; its wall clock shows `set_ms` more than it should.
+    pub fn reboot(&mut self, config: Arc<Config>, pause: Duration, set_ms: i64) {
+        self.mark = Mark { time: self.now, boot_id: self.boot_id() };
+        self.boot += 1;
+        let wall_ms = (self.now + pause).wall_ms + set_ms;
+        self.now = Time { boot_ms: 10_000, wall_ms };
+        self.kernel = Kernel::new(self.kernel.meta.arena_slots);
+        self.forget_daemon();
+        self.start(config, false);
+    }
+
+    fn forget_daemon(&mut self) {
+        self.core = Core::new(self.rng.random());
+        self.post.clear();
+        self.letters.clear();
+        self.followed.clear();
+        self.reasons.clear();
+    }
+
+    /// Takes a server out, as the daemon does: granted by the core, stored, then in force.
+    pub fn take(&mut self, asked: Asked) -> Result<(), Refusal> {
+        let lease = self.core.grant(asked, &self.boot_id(), self.now)?;
+        self.begin(lease);
+        Ok(())
+    }
+
+    /// Stores a lease, then lets it begin.
+    pub fn begin(&mut self, lease: Lease) {
+        self.leases.insert(lease.scope.clone(), lease.clone());
+        self.give(Input::Lease(Box::new(lease)));
     }
 
     pub fn config(&self) -> Arc<Config> {
@@ -251,10 +303,19 @@ impl World {
                     }
                     self.followed = addresses;
                 }
+                Output::Store(store) => self.store(store),
                 Output::Event(event) => self.events.push(event),
             }
         }
         self.applies > applies
+    }
+
+    fn store(&mut self, store: Store) {
+        match store {
+            Store::DropLease(scope) => drop(self.leases.remove(&scope)),
+            Store::PutRemoved(removed) => drop(self.removed.insert(removed.scope.clone(), removed)),
+            Store::DropRemoved(scope) => drop(self.removed.remove(&scope)),
+        }
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -270,6 +331,7 @@ impl World {
             return;
         }
         let call = self.core.roll_call(self.now);
+        leases::check(self, &call);
         if call.settled {
             assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
         }
@@ -280,7 +342,11 @@ impl World {
                     // By what it is, not by its name: a reload may rename it, or give the name to something else.
                     let key = (service.listen, member.address, member.port, reason.kind);
                     let before = self.reasons.get(&key).copied();
-                    assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
+                    // A lease's reason is as old as the lease, whatever was known of it.
+                    let leased = matches!(reason.kind, ReasonKind::Drained | ReasonKind::Maintenance);
+                    if !leased {
+                        assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
+                    }
                     reasons.insert(key, reason.since);
                 }
             }
@@ -315,4 +381,8 @@ impl World {
     pub fn seen(&self, kind: EventKind) -> usize {
         self.events.iter().filter(|e| e.kind == kind).count()
     }
+}
+
+fn author(how: &str) -> Author {
+    Author { name: "test".to_owned(), how: how.to_owned(), ..Author::default() }
 }

@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod down;
 mod flows;
+mod lease;
 mod output;
 mod reload;
 mod run;

@@ -61,6 +61,20 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::EdgeCleared => "edge cleared",
         EventKind::ApplyFailed => "apply failed",
         EventKind::Unverified => "unverified",
+        EventKind::Drained => "drained",
+        EventKind::Maintenance => "in maintenance",
+        EventKind::LeaseExtended => "lease extended",
+        EventKind::LeaseEnding => "lease ends soon",
+        EventKind::LeaseEnded => "lease over",
+        EventKind::Restored => "restored",
+        EventKind::Recalled => "called back",
+        EventKind::TooFew => "TOO FEW left",
+        EventKind::ReturnFailed => "RETURN FAILED",
+        EventKind::Removed => "REMOVED",
+        EventKind::Returned => "returned",
+        EventKind::Forgotten => "forgotten",
+        EventKind::Decommissioned => "decommissioned",
+        EventKind::Overdue => "OVERDUE",
     }
 }
 

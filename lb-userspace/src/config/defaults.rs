@@ -53,6 +53,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PROBE_RISE: u32 = 2;
 /// Consecutive failures to be down.
 pub const PROBE_FALL: u32 = 3;
+/// `min_in_rotation`.
+pub const MIN_IN_ROTATION: u32 = 1;
 /// Request target of an HTTP probe.
 pub const PROBE_PATH: &str = "/";
 /// Accepted status codes.
@@ -66,6 +68,10 @@ pub(super) const ARENA: RangeInclusive<u32> = 2..=Descriptor::MAX_OFFSET;
 pub(super) const TABLE: RangeInclusive<u32> = 1..=Descriptor::MAX_SIZE;
 /// Conntrack's timeouts: a week in jiffies still fits 32 bits at 1000 Hz.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
+/// `min_in_rotation`.
+pub(super) const MIN_IN_ROTATIONS: RangeInclusive<u32> = 0..=65_535;
+/// `expect_backends`.
+pub(super) const EXPECT_BACKENDS: RangeInclusive<u32> = 1..=65_535;
 /// `expected_out`.
 pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 /// A probe's interval and timeout.

@@ -405,6 +405,23 @@ pub(super) const KEYS: &[Key] = &[
         "How long a member may be out of rotation before that escalates.",
     ),
     key(
+        Service,
+        "min_in_rotation",
+        "integer, 0 to the number of members",
+        Default("1"),
+        "1",
+        "So many members should always take new flows: what would leave fewer is refused, and drained servers are \
+         called back when there are fewer.",
+    ),
+    key(
+        Service,
+        "expect_backends",
+        "integer, 1 to 65535",
+        Means("any number"),
+        "2",
+        "How many members there should be. Fewer is shown as a warning, whoever shortened the list.",
+    ),
+    key(
         Probe,
         "type",
         "`\"tcp\"`, `\"http\"`, `\"https\"` or `\"none\"`",

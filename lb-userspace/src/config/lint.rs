@@ -12,5 +12,11 @@ pub fn lint(config: &Config) -> Vec<String> {
         .keys()
         .filter(|name| !config.services.iter().any(|s| s.members.iter().any(|member| member.backend == **name)))
         .map(|name| format!("backend {name}: member of no service"));
-    unprobed.chain(unused).collect()
+    let fewer = config.services.iter().filter_map(|service| {
+        let (expected, found) = (service.expect_backends?, service.members.len());
+        ((found as u64) < u64::from(expected)).then(|| {
+            format!("service {}: {found} members, expect_backends says {expected}: somebody is missing", service.name)
+        })
+    });
+    unprobed.chain(unused).chain(fewer).collect()
 }

@@ -59,6 +59,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
     report.into_result(config)
 }
 
+/// Reads a duration as the file has them: `90s`, `1h30m`.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    duration::parse(text)
+}
+
 /// The SHA-256 of a text in lower-case hex: what a revision is recognized by.
 pub fn sha256(text: &str) -> String {
     use std::fmt::Write;

@@ -9,12 +9,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
-use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode};
+use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Applied, Backends, ConfigFile, Document, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
+    Applied, Backends, ConfigFile, Document, DutyDone, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -32,6 +33,7 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/config", get(config::<D>))
         .route("/v1/reload", post(reload::<D>))
         .route("/v1/edit", post(edit::<D>))
+        .route("/v1/duty", post(duty::<D>))
         .route("/v1/down", post(down::<D>))
         .route("/metrics", get(render_metrics::<D>))
         .fallback(unknown_path)
@@ -110,12 +112,27 @@ async fn edit<D: Daemon>(
     actor: axum::Extension<Actor>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Envelope<Applied>>, Response> {
-    let body = body.map_err(|e| refuse_body(&e))?;
-    let edit: Edit = serde_json::from_slice(&body).map_err(|e| {
-        ControlError::new(ErrorCode::Usage, format!("the request's body is no edit: {e}")).into_response()
-    })?;
+    let edit = read(body, "edit")?;
     answer(daemon.edit(edit, actor.0).await.map_err(IntoResponse::into_response)?.into())
         .map_err(IntoResponse::into_response)
+}
+
+async fn duty<D: Daemon>(
+    State(daemon): State<D>,
+    actor: axum::Extension<Actor>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Envelope<DutyDone>>, Response> {
+    let duty = read(body, "request about leases")?;
+    answer(daemon.duty(duty, actor.0).await.map_err(IntoResponse::into_response)?.into())
+        .map_err(IntoResponse::into_response)
+}
+
+/// A request's body, which should be `what`.
+fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, what: &str) -> Result<T, Response> {
+    let body = body.map_err(|e| refuse_body(&e))?;
+    serde_json::from_slice(&body).map_err(|e| {
+        ControlError::new(ErrorCode::Usage, format!("the request's body is no {what}: {e}")).into_response()
+    })
 }
 
 async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lb_common::abi::Meta;
 
 use super::Core;
-use super::api::{EventKind, MemberName, Output};
+use super::api::{Author, EventKind, MemberName, Output};
 use super::encode;
 use super::health::{Origin, Tracker};
 use super::kernel::{KernelState, MemberId};
@@ -32,11 +32,12 @@ impl Core {
         self.replan = true;
     }
 
-    pub(super) fn take_config(&mut self, config: Arc<Config>) {
+    pub(super) fn take_config(&mut self, config: Arc<Config>, by: Author) {
         if self.config.as_ref() == Some(&config) {
             return;
         }
-        self.config = Some(config.clone());
+        let old = self.config.replace(config.clone()).or_else(|| self.before.take());
+        self.account_for(old.as_ref(), &config, &by);
         if self.kernel.meta().is_some() {
             self.configure(&config);
         }
@@ -58,6 +59,9 @@ impl Core {
                 let afresh = kept.as_ref().is_none_or(|(before, w)| *before != name || what(&w.probe) != what(&probe));
                 let watched = match kept {
                     Some((before, mut watched)) => {
+                        if before != name {
+                            self.review(&before, &watched.reasons, &[]);
+                        }
                         watched.held &= before == name;
                         watched.weight = member.weight;
                         match (&watched.probe, &probe) {
@@ -78,6 +82,7 @@ impl Core {
         self.schedule.retain(|name| members.get(name).is_some_and(|m| m.probe.is_some()));
         self.graces.retain(|(_, name)| members.contains_key(name));
         for (name, gone) in old.rest() {
+            self.review(&name, &gone.reasons, &[]);
             if gone.in_rotation {
                 self.event(Some(&name), EventKind::OutOfRotation, "removed from the configuration".to_owned());
             }

@@ -3,6 +3,7 @@
 use super::Core;
 use super::api::{MemberCall, MemberName, RollCall, ServiceCall, Time};
 use super::encode;
+use super::lease::Lease;
 use super::watched::Watched;
 use crate::config::model::{BackendName, Service};
 
@@ -15,6 +16,8 @@ impl Core {
             services: if self.configured { services.map(|s| self.service_call(s)).collect() } else { Vec::new() },
             settled: self.is_settled(),
             edge_suspected: !self.suspected.is_empty(),
+            leases: self.leases.values().map(|l| Lease { ends: l.shown_end(now), ..l.clone() }).collect(),
+            removed: self.removed.values().cloned().collect(),
         }
     }
 

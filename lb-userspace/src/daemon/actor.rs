@@ -4,6 +4,7 @@
 //! Calls into the kernel and the file system are made in place (`block_in_place`): they are short, a grace period being
 //! the longest, and probes, readers and the network watcher run on other threads meanwhile.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::boot::Running;
+use super::boot::{Resume, Running};
 use super::clock;
 use super::error::system;
 use super::handle::Request;
@@ -24,7 +25,7 @@ use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Time};
+use crate::core::api::{Input, Store, Time};
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
 
@@ -74,6 +75,8 @@ pub struct Actor {
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
     pub(super) blind: bool,
+    /// Changes of leases and removals that could not be stored.
+    pub(super) unstored: VecDeque<Store>,
     published: Instant,
     /// Whether something happened since.
     stale: bool,
@@ -126,6 +129,7 @@ impl Actor {
             told: clock::now(),
             publisher,
             blind: false,
+            unstored: VecDeque::new(),
             published: Instant::now(),
             stale: true,
         }
@@ -166,12 +170,20 @@ impl Actor {
     }
 
     /// First inputs: what the kernel holds, then what it should.
-    pub fn start(&mut self) -> Result<(), ControlError> {
+    pub fn start(&mut self, resume: Resume) -> Result<(), ControlError> {
+        if !resume.warnings.is_empty() {
+            self.picture.warn(Topic::Resume, resume.warnings.join("; "));
+        }
+        self.tell(resume.input);
         let state = block_in_place(|| self.plane.read_state())
             .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
         self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() });
-        self.input(Input::Configure(self.running.config.clone()));
+        let change = self.running.change("start");
+        self.input(Input::Configure(self.running.config.clone(), change.author()));
         self.record_start();
+        if let Err(e) = block_in_place(|| self.journal.set_accounted(&change.text)) {
+            self.picture.warn(Topic::State, e.message);
+        }
         self.publish();
         Ok(())
     }

@@ -49,6 +49,7 @@ impl Actor {
                     self.net.handle.resolve(addresses.clone());
                     self.resolving = addresses;
                 }
+                Output::Store(store) => self.store(store),
                 Output::Event(event) => self.picture.record(event),
             }
         }

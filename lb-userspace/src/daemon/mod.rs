@@ -15,6 +15,7 @@ mod file;
 mod flows;
 mod handle;
 mod host;
+mod leases;
 pub(crate) mod lock;
 mod notify;
 mod picture;
@@ -25,6 +26,7 @@ mod requests;
 mod revise;
 mod signals;
 mod upkeep;
+mod who;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +99,7 @@ async fn serve(
     listeners: Listeners,
     signals: Signals,
 ) -> Result<(), ControlError> {
-    let Boot { running, journal, lock, bad_file } = boot;
+    let Boot { running, journal, lock, bad_file, resume } = boot;
     let pin_dir = running.config.control.pin_dir.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
     let meta = plane.meta();
@@ -120,7 +122,7 @@ async fn serve(
     let upkeep = Upkeep::new(reader.clone(), report_sender.clone());
     let mut actor =
         Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core });
-    actor.start()?;
+    actor.start(resume)?;
 
     let stop = CancellationToken::new();
     let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));

@@ -19,6 +19,8 @@ const EVENTS: usize = 256;
 pub enum Topic {
     /// The file was bad at start; an older revision runs.
     BadFile,
+    /// Something of what an earlier daemon left could not be taken over as it was.
+    Resume,
     /// The kernel refuses what was decided.
     Apply,
     /// The program is not where it should be.
@@ -35,6 +37,8 @@ pub enum Topic {
     Collect,
     /// The history cannot be written.
     State,
+    /// What is due in the roll call cannot be recorded.
+    Store,
     /// Generic mode.
     Mode,
 }
@@ -85,13 +89,20 @@ impl Picture {
 
     /// Logs and keeps an event.
     pub fn record(&mut self, event: Event) {
-        let member = event.member.as_ref().map(tracing::field::display);
+        let (backend, service) = (event.backend.as_ref(), event.service.as_ref());
+        let (backend, service) = (backend.map(tracing::field::display), service.map(tracing::field::display));
         let (kind, cause) = (event.kind, event.cause.as_str());
         match kind {
-            EventKind::Down | EventKind::OutOfRotation | EventKind::EdgeSuspected | EventKind::ApplyFailed => {
-                tracing::warn!(member, "{kind:?}: {cause}");
-            }
-            _ => tracing::info!(member, "{kind:?}: {cause}"),
+            EventKind::Down
+            | EventKind::OutOfRotation
+            | EventKind::EdgeSuspected
+            | EventKind::ApplyFailed
+            | EventKind::TooFew
+            | EventKind::ReturnFailed
+            | EventKind::Removed
+            | EventKind::LeaseEnding
+            | EventKind::Overdue => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {
             self.events.pop_front();
@@ -126,7 +137,7 @@ mod tests {
 
     fn event(n: u64) -> Event {
         let time = Time { boot_ms: n, wall_ms: 0 };
-        Event { time, member: None, kind: EventKind::Configured, cause: "test".into() }
+        Event { time, backend: None, service: None, kind: EventKind::Configured, cause: "test".into() }
     }
 
     fn picture() -> Picture {

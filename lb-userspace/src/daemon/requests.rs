@@ -14,11 +14,11 @@ use super::revise::Change;
 use super::{clock, file, host};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
-use crate::core::api::Input;
+use crate::core::api::{Author, Input};
 use crate::io::bpf::DataPlane;
 
 /// How long a change may take to reach the kernel before its answer says that it is still under way.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 impl Actor {
     /// Carries a request out and answers it.
@@ -33,6 +33,12 @@ impl Actor {
             }
             Request::Edit(edit, by, reply) => {
                 let outcome = self.edit(&edit, by).await;
+                self.publish();
+                let _ = reply.send(outcome);
+                Flow::Run
+            }
+            Request::Duty(duty, by, reply) => {
+                let outcome = self.duty(duty, by).await;
                 self.publish();
                 let _ = reply.send(outcome);
                 Flow::Run
@@ -53,7 +59,7 @@ impl Actor {
             ControlError::new(ErrorCode::Config, e.to_string())
                 .with_hint("correct the file and reload again; what ran before still runs")
         })?;
-        let change = Change { text: loaded.text, by, cause: "reload".to_owned() };
+        let change = Change::new(loaded.text, by, "reload");
         let outcome = self.change(loaded.config, change, Target::Running).await?;
         self.picture.clear(Topic::BadFile);
         self.picture.file_differs = false;
@@ -82,7 +88,10 @@ impl Actor {
             ControlError::new(ErrorCode::Config, format!("the configuration would be wrong: {e}"))
                 .with_hint("change the request; the file was not touched")
         })?;
-        let change = Change { text, by: Some(by), cause: cause(edit) };
+        let mut change = Change::new(text, Some(by), &cause(edit));
+        if let Edit::RemoveBackend { name, service: None, decommission: Some(why) } = edit {
+            change.decommissioned.insert(name.clone(), why.clone());
+        }
         self.change(config, change, Target::FileAndRunning).await
     }
 
@@ -109,7 +118,7 @@ impl Actor {
             block_in_place(|| self.journal.write(&old.sha256, &change))?;
         }
         let new = Arc::new(new);
-        if let Err(e) = self.switch(&old.config, &new).await {
+        if let Err(e) = self.switch(&old.config, &new, &change).await {
             if target == Target::FileAndRunning {
                 block_in_place(|| self.journal.revert(&old.text))?;
             }
@@ -127,11 +136,12 @@ impl Actor {
     }
 
     /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
-    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<(), ControlError> {
-        self.input(Input::Configure(new.clone()));
+    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>, change: &Change) -> Result<(), ControlError> {
+        self.input(Input::Configure(new.clone(), change.author()));
         self.settle(SETTLE).await;
         let Err(e) = self.follow(old, new).await else { return Ok(()) };
-        self.input(Input::Configure(old.clone()));
+        let back = Author { how: format!("{} failed", change.cause), ..change.author() };
+        self.input(Input::Configure(old.clone(), back));
         self.settle(SETTLE).await;
         if let Err(again) = self.follow(new, old).await {
             self.picture.warn(Topic::Attach, format!("cannot return to the former interfaces: {again}"));
@@ -163,7 +173,7 @@ fn cause(edit: &Edit) -> String {
             let services: Vec<&str> = services.iter().map(|s| s.as_str()).collect();
             format!("backend add {name} to {}", services.join(", "))
         }
-        Edit::RemoveBackend { name, service } => format!("backend remove {name}{}", on(service)),
+        Edit::RemoveBackend { name, service, .. } => format!("backend remove {name}{}", on(service)),
         Edit::SetBackend { name, service, .. } => format!("backend set {name}{}", on(service)),
     }
 }

@@ -5,13 +5,16 @@
 //! file: its digest says on which side of step 2 the crash was. It never changes the file; what runs next is what the
 //! file says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::system;
-use super::{crash, file};
-use crate::config;
+use super::{crash, file, who};
+use crate::config::{self, model::BackendName};
 use crate::control::daemon::{Actor, ControlError};
-use crate::core::api::Time;
+use crate::core::api::{Author, Store, Time};
+use crate::core::lease::{Lease, Mark};
+use crate::core::removed::Removed;
 use crate::io::net::Placement;
 use crate::io::state::{Intent, NewRevision, Revision, State, StateError};
 
@@ -24,6 +27,21 @@ pub struct Change {
     pub by: Option<Actor>,
     /// What, in words.
     pub cause: String,
+    /// Servers that it removes for good, each with the reason.
+    pub decommissioned: BTreeMap<BackendName, String>,
+}
+
+impl Change {
+    /// A change that removes nobody for good.
+    pub fn new(text: String, by: Option<Actor>, cause: &str) -> Self {
+        Self { text, by, cause: cause.to_owned(), decommissioned: BTreeMap::new() }
+    }
+
+    /// Who made it, for the roll call.
+    pub fn author(&self) -> Author {
+        let (name, how) = (who::name(self.by.as_ref()), self.cause.clone());
+        Author { name, how, decommissioned: self.decommissioned.clone() }
+    }
 }
 
 /// What [`Journal::recover`] found.
@@ -43,12 +61,18 @@ pub enum Recovery {
 pub struct Journal {
     state: State,
     path: PathBuf,
+    boot_id: String,
 }
 
 impl Journal {
     /// Of the file at `path`.
-    pub fn new(state: State, path: PathBuf) -> Self {
-        Self { state, path }
+    pub fn new(state: State, path: PathBuf, boot_id: String) -> Self {
+        Self { state, path, boot_id }
+    }
+
+    /// This boot.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     /// The file.
@@ -123,6 +147,7 @@ impl Journal {
             cause: change.cause.clone(),
         };
         let id = self.state.commit(&new).map_err(unusable)?;
+        self.state.set_accounted(&self.path, &change.text).map_err(unusable)?;
         crash::point("after_revision");
         Ok(id)
     }
@@ -130,6 +155,53 @@ impl Journal {
     /// The newest revision of the file.
     pub fn last_revision(&self) -> Result<Option<Revision>, ControlError> {
         self.state.last_revision(&self.path).map_err(unusable)
+    }
+
+    /// Leases, removed servers, and what of them cannot be read.
+    pub fn roll_call(&self) -> Result<(Vec<Lease>, Vec<Removed>, Vec<String>), ControlError> {
+        let (leases, mut bad) = self.state.leases().map_err(unusable)?;
+        let (removed, more) = self.state.removed().map_err(unusable)?;
+        bad.extend(more);
+        Ok((leases, removed, bad))
+    }
+
+    /// The text whose removals are recorded: what the next configuration is compared with.
+    pub fn accounted(&self) -> Result<Option<String>, ControlError> {
+        self.state.accounted(&self.path).map_err(unusable)
+    }
+
+    /// From now on removals are counted from this text.
+    pub fn set_accounted(&mut self, text: &str) -> Result<(), ControlError> {
+        self.state.set_accounted(&self.path, text).map_err(unusable)
+    }
+
+    /// Keeps a lease.
+    pub fn put_lease(&mut self, lease: &Lease) -> Result<(), ControlError> {
+        crash::point("before_lease");
+        self.state.put_lease(lease).map_err(unusable)?;
+        crash::point("after_lease");
+        Ok(())
+    }
+
+    /// Keeps what the core wants kept.
+    pub fn store(&mut self, store: &Store) -> Result<(), ControlError> {
+        crash::point("before_store");
+        let done = match store {
+            Store::DropLease(scope) => self.state.drop_lease(scope),
+            Store::PutRemoved(removed) => self.state.put_removed(removed),
+            Store::DropRemoved(scope) => self.state.drop_removed(scope),
+        };
+        done.map_err(unusable)
+    }
+
+    /// The last moment that was recorded.
+    pub fn mark(&self) -> Result<Option<Mark>, ControlError> {
+        self.state.mark().map_err(unusable)
+    }
+
+    /// Records that this moment was reached.
+    pub fn set_mark(&mut self, now: Time) -> Result<(), ControlError> {
+        self.state.set_mark(&Mark { time: now, boot_id: self.boot_id.clone() }).map_err(unusable)
     }
 
     /// The addresses that the daemon added.
@@ -166,11 +238,11 @@ mod tests {
     const DIR: &str = "ROLLCALL_TEST_DIR";
 
     fn journal(dir: &Path) -> Journal {
-        Journal::new(State::open(dir).unwrap(), dir.join("rollcall.toml"))
+        Journal::new(State::open(dir).unwrap(), dir.join("rollcall.toml"), "this boot".into())
     }
 
     fn change(text: &str) -> Change {
-        Change { text: text.into(), by: Some(Actor { uid: 7, loginuid: None }), cause: "backend set".into() }
+        Change::new(text.into(), Some(Actor { uid: 7, loginuid: None }), "backend set")
     }
 
     fn now() -> Time {

@@ -22,6 +22,8 @@ use crate::io::bpf::DataPlane;
 
 /// Seconds between two looks at the file and at leaving members.
 const LOOK_EVERY: u64 = 5;
+/// Seconds between two records of the time: after a reboot, leases are counted from the last.
+const MARK_EVERY: u64 = 60;
 /// Seconds between two comparisons of the maps with what was decided.
 const VERIFY_EVERY: u64 = 10;
 /// How long a found and repaired difference stays a warning.
@@ -76,6 +78,14 @@ impl Actor {
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
+        if !self.unstored.is_empty() {
+            self.store_rest();
+        }
+        if self.upkeep.seconds % MARK_EVERY == 1
+            && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
+        {
+            self.picture.warn(Topic::State, e.message);
+        }
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
             let digest = block_in_place(|| file::digest(self.journal.path()));
             self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());

@@ -119,6 +119,11 @@ fn build_one(
     }
     let probe = probe(service, report);
     let members = members(service, raw, backends, report);
+    let least = service.min_in_rotation.good();
+    if let Some(least) = least.filter(|least| least.value as usize > members.len()) {
+        let rule = format!("there are only {} members", members.len());
+        report.value(&least.at, rule, "lower it, or add members");
+    }
     Some(Service {
         name: service.name.good()?.value.clone(),
         listen: listen(service)?,
@@ -127,6 +132,8 @@ fn build_one(
         one_way: service.one_way.good().is_some_and(|located| located.value),
         owner: service.owner.clone(),
         expected_out: service.expected_out,
+        min_in_rotation: least.map_or(defaults::MIN_IN_ROTATION, |located| located.value),
+        expect_backends: service.expect_backends,
         probe,
         members,
     })

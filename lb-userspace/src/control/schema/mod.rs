@@ -6,6 +6,7 @@
 
 mod config;
 mod doctor;
+mod duty;
 mod flows;
 mod outcome;
 mod stats;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
+pub use duty::{DutyDone, LeaseStatus, RemovedStatus};
 pub use flows::{Flow, Flows};
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, timestamp};
+use super::{Document, LeaseStatus, RemovedStatus, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall};
@@ -33,6 +33,12 @@ pub struct Status {
     /// Configured backends that no service uses.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub unused_backends: Vec<BackendName>,
+    /// Backends that were taken out on purpose, for a time.
+    #[serde(default)]
+    pub leases: Vec<LeaseStatus>,
+    /// Backends that left the configuration and are expected back.
+    #[serde(default)]
+    pub removed: Vec<RemovedStatus>,
 }
 
 /// The daemon that answers.
@@ -156,7 +162,8 @@ pub struct NextHop {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReasonStatus {
-    /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`; later versions add kinds.
+    /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`, `drained`,
+    /// `maintenance`, `returning`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: ReasonKind,
     /// Since when it holds.
@@ -215,14 +222,16 @@ pub struct BackendReport {
 pub struct EventStatus {
     /// When it happened.
     pub time: Timestamp,
-    /// `up`, `down`, `in_rotation`, `out_of_rotation` or `unverified`; later versions add kinds.
+    /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
+    /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
+    /// `forgotten`, `decommissioned` or `overdue`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
     pub cause: String,
-    /// In which service.
-    #[cfg_attr(test, schemars(with = "String"))]
-    pub service: ServiceName,
+    /// In which service; null if in all.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub service: Option<ServiceName>,
 }
 
 /// All services.
@@ -269,6 +278,8 @@ impl Status {
             settled: view.roll_call.settled,
             edge_suspected: view.roll_call.edge_suspected,
             services: services(view, counters),
+            leases: view.roll_call.leases.iter().map(LeaseStatus::from).collect(),
+            removed: view.roll_call.removed.iter().map(RemovedStatus::from).collect(),
             unused_backends: (view.config.backends.keys())
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
                 .cloned()
@@ -300,12 +311,12 @@ fn services(view: &View, counters: &Counters) -> Vec<ServiceStatus> {
 impl BackendReport {
     fn new(backend: &Backend, services: &[ServiceStatus], events: &[Event]) -> Self {
         let events = events.iter().filter_map(|event| {
-            let member = event.member.as_ref().filter(|m| m.backend == backend.name)?;
+            event.backend.as_ref().filter(|name| **name == backend.name)?;
             Some(EventStatus {
                 time: timestamp(event.time),
                 kind: event.kind,
                 cause: event.cause.clone(),
-                service: member.service.clone(),
+                service: event.service.clone(),
             })
         });
         let services = services.iter().filter_map(|s| {

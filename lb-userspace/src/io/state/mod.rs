@@ -1,8 +1,11 @@
-//! `state.db`: revisions of the configuration, the journal of an edit under way, and the addresses that the daemon added.
+//! `state.db`: revisions of the configuration, the journal of an edit under way, the addresses that the daemon added, and
+//! ([`roll_call`]) leases and removed servers.
 //!
 //! SQLite with `synchronous=FULL` and a rollback journal: what a method has returned from survives SIGKILL and a power
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
+
+mod roll_call;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +18,8 @@ use crate::io::net::Placement;
 const KEEP_REVISIONS: i64 = 50;
 
 /// One entry for each schema version, from 1 on.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE revision (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         path TEXT NOT NULL,
@@ -41,7 +45,33 @@ const MIGRATIONS: &[&str] = &["
         interface TEXT NOT NULL,
         PRIMARY KEY (address, interface)
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE lease (
+        backend TEXT NOT NULL,
+        service TEXT NOT NULL,
+        json TEXT NOT NULL,
+        PRIMARY KEY (backend, service)
+    ) STRICT;
+    CREATE TABLE removed (
+        backend TEXT NOT NULL,
+        service TEXT NOT NULL,
+        json TEXT NOT NULL,
+        PRIMARY KEY (backend, service)
+    ) STRICT;
+    CREATE TABLE accounted (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        path TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE mark (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        boot_id TEXT NOT NULL,
+        boot_ms INTEGER NOT NULL,
+        wall_ms INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// Why `state.db` could not be used.
 #[derive(Debug, thiserror::Error)]
