@@ -14,7 +14,7 @@ impl Core {
             time: now,
             services: if self.configured { services.map(|s| self.service_call(s)).collect() } else { Vec::new() },
             settled: self.is_settled(),
-            edge_suspected: !self.suspected.is_empty(),
+            suspicions: self.suspected.values().cloned().collect(),
         }
     }
 

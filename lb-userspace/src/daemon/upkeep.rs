@@ -81,8 +81,10 @@ impl Actor {
             self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
             self.look_for_drained();
             self.look_for_unused();
+            self.record_again();
         }
         if self.upkeep.seconds.is_multiple_of(VERIFY_EVERY) {
+            self.check_core();
             self.verify();
         }
         if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {
