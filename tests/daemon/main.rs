@@ -6,6 +6,7 @@ mod edits;
 mod interfaces;
 mod leaving;
 mod process;
+mod record;
 mod repair;
 mod stage;
 mod start;

@@ -279,12 +279,23 @@ pub struct RollCall {
     pub services: Vec<ServiceCall>,
     /// Whether the kernel holds all that was decided.
     pub settled: bool,
-    /// Whether the edge itself is suspected.
-    pub edge_suspected: bool,
+    /// Services whose members failed in a way that makes the edge itself suspect; their tables are held.
+    pub suspicions: Vec<Suspicion>,
     /// Leases, by what they are on.
     pub leases: Vec<Lease>,
     /// Servers that left the configuration and were neither brought back nor let go.
     pub removed: Vec<Removed>,
+}
+
+/// Most of a service's members failed at once: the edge itself is suspected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The service whose table is held.
+    pub service: ServiceName,
+    /// Since when.
+    pub since: Time,
+    /// What raised it, in words.
+    pub cause: String,
 }
 
 /// One service of the roll call.

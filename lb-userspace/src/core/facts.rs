@@ -29,7 +29,8 @@ impl Core {
         let error_before = member.health.error().map(str::to_owned);
         let returning = member.returning.is_some();
         let returned = returning && result.is_ok();
-        let first = returning && member.health.error().is_none();
+        // Told once for each return.
+        let failed = returning && !returned && !std::mem::replace(&mut member.return_failed, true);
         let change = member.health.record(result, took, probe.rise, probe.fall, now);
         if returned {
             member.returning = None;
@@ -40,25 +41,24 @@ impl Core {
         if change.is_some() || error != error_before {
             self.dirty.insert(name.service.clone());
         }
-        if let Some(error) = error.as_ref().filter(|_| first && !returned) {
+        if let Some(error) = error.as_ref().filter(|_| failed) {
             let cause = format!("its lease is over, but the first probe since failed: {error}");
             self.event(Some(name), EventKind::ReturnFailed, cause);
         }
-        let Some(change) = change else { return };
-        match change.now {
-            Health::Down => {
+        match change.map(|change| change.now) {
+            Some(Health::Down) => {
                 let cause = format!("{} ({streak} in a row)", error.unwrap_or_default());
                 self.event(Some(name), EventKind::Down, cause);
-                if change.was_serving {
+                if change.is_some_and(|change| change.was_serving) {
                     self.suspect(name);
                 }
             }
-            Health::Up => {
+            Some(Health::Up) => {
                 self.event(Some(name), EventKind::Up, format!("probe succeeded ({streak} in a row)"));
-                self.reconsider(&name.service);
             }
-            Health::Unknown => {}
+            Some(Health::Unknown) | None => {}
         }
+        self.reconsider(&name.service);
     }
 
     /// Ends graces and starts probes that are due.

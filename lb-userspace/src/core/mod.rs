@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
 
-use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Time};
+use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Suspicion, Time};
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
@@ -63,7 +63,6 @@ pub struct Core {
     schedule: Schedule,
     /// Ends of the start's graces, CLOCK_BOOTTIME ms.
     graces: BTreeSet<(u64, MemberName)>,
-    suspected: BTreeSet<ServiceName>,
     leases: BTreeMap<Scope, Lease>,
     /// Leases whose owners were told that they end soon.
     reminded: BTreeSet<Scope>,
@@ -74,6 +73,7 @@ pub struct Core {
     reviewed: BTreeSet<Scope>,
     /// Services with fewer in rotation than they need, which people were told of.
     short: BTreeSet<ServiceName>,
+    suspected: BTreeMap<ServiceName, Suspicion>,
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
@@ -106,13 +106,13 @@ impl Core {
             members: BTreeMap::new(),
             schedule: Schedule::new(seed),
             graces: BTreeSet::new(),
-            suspected: BTreeSet::new(),
             leases: BTreeMap::new(),
             reminded: BTreeSet::new(),
             removed: BTreeMap::new(),
             reviews: BTreeSet::new(),
             reviewed: BTreeSet::new(),
             short: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
@@ -188,6 +188,11 @@ impl Core {
     /// What the kernel should hold, by the last plan.
     pub fn desired(&self) -> &KernelState {
         self.kernel.target()
+    }
+
+    /// What of the last plan did not fit into the maps, in words; the old tables stay instead.
+    pub fn shortages(&self) -> &[String] {
+        &self.shortages
     }
 
     /// Members that are no longer configured, kept for their flows, in no table any more. When one has as many flows

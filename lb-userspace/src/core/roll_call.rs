@@ -15,9 +15,9 @@ impl Core {
             time: now,
             services: if self.configured { services.map(|s| self.service_call(s)).collect() } else { Vec::new() },
             settled: self.is_settled(),
-            edge_suspected: !self.suspected.is_empty(),
             leases: self.leases.values().map(|l| Lease { ends: l.shown_end(now), ..l.clone() }).collect(),
             removed: self.removed.values().cloned().collect(),
+            suspicions: self.suspected.values().cloned().collect(),
         }
     }
 

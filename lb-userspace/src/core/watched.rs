@@ -36,6 +36,8 @@ pub struct Watched {
     pub held: bool,
     /// Since when a lease is over and no probe that began later has succeeded yet.
     pub returning: Option<Time>,
+    /// Whether a probe has failed since.
+    pub return_failed: bool,
     /// Its id in the kernel, once planned.
     pub id: Option<MemberId>,
     /// Effective weight, 1/256.
@@ -59,6 +61,7 @@ impl Watched {
             health,
             held: false,
             returning: None,
+            return_failed: false,
             id: None,
             effective: 0,
             reasons: Vec::new(),

@@ -4,7 +4,6 @@
 //! Calls into the kernel and the file system are made in place (`block_in_place`): they are short, a grace period being
 //! the longest, and probes, readers and the network watcher run on other threads meanwhile.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +19,13 @@ use super::handle::Request;
 use super::picture::{Picture, Publisher, Topic};
 use super::placing::{Net, Placing};
 use super::probes::{Probed, Prober};
+use super::record::Unrecorded;
 use super::revise::Journal;
 use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Store, Time};
+use crate::core::api::{Input, Time};
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
 
@@ -75,8 +75,8 @@ pub struct Actor {
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
     pub(super) blind: bool,
-    /// Changes of leases and removals that could not be stored.
-    pub(super) unstored: VecDeque<Store>,
+    /// What `state.db` does not know yet.
+    pub(super) unrecorded: Unrecorded,
     published: Instant,
     /// Whether something happened since.
     stale: bool,
@@ -129,7 +129,7 @@ impl Actor {
             told: clock::now(),
             publisher,
             blind: false,
-            unstored: VecDeque::new(),
+            unrecorded: Unrecorded::default(),
             published: Instant::now(),
             stale: true,
         }
@@ -181,29 +181,8 @@ impl Actor {
         let change = self.running.change("start");
         self.input(Input::Configure(self.running.config.clone(), change.author()));
         self.record_start();
-        if let Err(e) = block_in_place(|| self.journal.set_accounted(&change.text)) {
-            self.picture.warn(Topic::State, e.message);
-        }
         self.publish();
         Ok(())
-    }
-
-    fn record_start(&mut self) {
-        if self.running.revision.is_none() {
-            let recorded = block_in_place(|| self.journal.commit(&self.running.change("start"), clock::now()));
-            self.recorded(recorded);
-        }
-    }
-
-    /// Notes the number of the revision that runs, or that it could not be recorded.
-    pub(super) fn recorded(&mut self, revision: Result<i64, ControlError>) {
-        match revision {
-            Ok(id) => {
-                self.running.revision = Some(id);
-                self.picture.clear(Topic::State);
-            }
-            Err(e) => self.picture.warn(Topic::State, e.message),
-        }
     }
 
     async fn signal(&mut self, signal: Signal) -> Flow {

@@ -43,6 +43,8 @@ pub struct Boot {
     pub lock: InstanceLock,
     /// Why the file itself does not run, if it does not.
     pub bad_file: Option<String>,
+    /// What was lost with a damaged `state.db`, if it was.
+    pub lost_state: Option<String>,
     /// What the daemon before left.
     pub resume: Resume,
 }
@@ -70,7 +72,8 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
         return Err(bad(e));
     }
     let lock = InstanceLock::take(&state_dir)?;
-    let mut journal = Journal::new(State::open(&state_dir).map_err(unusable)?, path.to_owned(), clock::boot_id()?);
+    let (state, lost_state) = State::open_or_begin(&state_dir, clock::now().wall_ms / 1000).map_err(unusable)?;
+    let mut journal = Journal::new(state, path.to_owned(), clock::boot_id()?);
     // Before an interrupted edit is ended: what it removed is not recorded yet.
     let resume = resume(&mut journal)?;
     match journal.recover(clock::now())? {
@@ -99,7 +102,7 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
             (running, Some(format!("the file is bad, revision {} runs instead: {e}", last.id)))
         }
     };
-    Ok(Boot { running, journal, lock, bad_file, resume })
+    Ok(Boot { running, journal, lock, bad_file, lost_state, resume })
 }
 
 /// Leases carried over into this boot, removed servers, and the configuration that they were counted from.

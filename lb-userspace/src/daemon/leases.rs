@@ -5,11 +5,10 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 
 use super::actor::Actor;
-use super::picture::Topic;
 use super::requests::SETTLE;
 use super::{clock, who};
 use crate::control::daemon::{self, ControlError, Duty, DutyOutcome, ErrorCode};
-use crate::core::api::{Input, Store};
+use crate::core::api::Input;
 use crate::core::lease::{Asked, Lease, Refusal};
 
 impl Actor {
@@ -59,30 +58,6 @@ impl Actor {
         block_in_place(|| self.journal.put_lease(&lease))?;
         self.input(Input::Lease(Box::new(lease.clone())));
         Ok(lease)
-    }
-
-    /// Stores what the core wants kept, after what could not be stored before.
-    pub(super) fn store(&mut self, store: Store) {
-        self.unstored.push_back(store);
-        self.store_rest();
-    }
-
-    /// Tries again to store what could not be. In force it is all the same.
-    pub(super) fn store_rest(&mut self) {
-        while let Some(store) = self.unstored.front() {
-            match block_in_place(|| self.journal.store(store)) {
-                Ok(()) => drop(self.unstored.pop_front()),
-                Err(e) => {
-                    let text = format!(
-                        "{} changes of leases and removals are in force but not recorded, so a restart would undo them; \
-                         it is tried again each second: {e}",
-                        self.unstored.len()
-                    );
-                    return self.picture.warn(Topic::Store, text);
-                }
-            }
-        }
-        self.picture.clear(Topic::Store);
     }
 }
 

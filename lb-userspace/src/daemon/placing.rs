@@ -203,17 +203,6 @@ impl Actor {
             Err(e) => tracing::warn!("the addresses stay: {e}"),
         }
     }
-
-    fn remember(&mut self, own: BTreeSet<Placement>) {
-        if own == self.net.own {
-            return;
-        }
-        let list: Vec<Placement> = own.iter().cloned().collect();
-        if let Err(e) = block_in_place(|| self.journal.set_addresses(&list)) {
-            self.picture.warn(Topic::State, e.message);
-        }
-        self.net.own = own;
-    }
 }
 
 /// The interfaces that carry the program: without a service, none.

@@ -11,7 +11,7 @@ use super::error::system;
 use super::handle::Request;
 use super::picture::Topic;
 use super::revise::Change;
-use super::{clock, file, host};
+use super::{file, host};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
 use crate::core::api::{Author, Input};
@@ -125,8 +125,7 @@ impl Actor {
             return Err(e);
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
-        let recorded = block_in_place(|| self.journal.commit(&change, clock::now()));
-        self.recorded(recorded);
+        self.record(change);
         if !self.settle(SETTLE).await {
             changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
         }

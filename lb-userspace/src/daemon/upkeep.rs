@@ -78,21 +78,20 @@ impl Actor {
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
-        if !self.unstored.is_empty() {
-            self.store_rest();
-        }
         if self.upkeep.seconds % MARK_EVERY == 1
             && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
         {
-            self.picture.warn(Topic::State, e.message);
+            self.picture.warn(Topic::Record, e.message);
         }
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
             let digest = block_in_place(|| file::digest(self.journal.path()));
             self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
             self.look_for_drained();
             self.look_for_unused();
+            self.record_again();
         }
         if self.upkeep.seconds.is_multiple_of(VERIFY_EVERY) {
+            self.check_core();
             self.verify();
         }
         if self.upkeep.drift.is_some_and(|at| at.elapsed() > DRIFT_SHOWN) {

@@ -112,7 +112,7 @@ impl Core {
         let now = self.now;
         let Some(watched) = self.members.get_mut(name) else { return };
         let Some(probe) = &watched.probe else { return };
-        watched.returning = Some(now);
+        (watched.returning, watched.return_failed) = (Some(now), false);
         self.schedule.watch(name, probe.interval, probe.timeout, true, now.boot_ms);
     }
 

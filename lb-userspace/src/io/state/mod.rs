@@ -94,6 +94,28 @@ pub enum StateError {
         /// The newest known one.
         known: i64,
     },
+    /// It opens, but its pages contradict each other.
+    #[error("{path} is damaged: {found}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The first thing that SQLite's check found.
+        found: String,
+    },
+}
+
+impl StateError {
+    /// Whether what is in the file is no database, or none that can be relied on: no retry will help.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            }
+            Self::Damaged { .. } => true,
+            Self::Newer { .. } => false,
+        }
+    }
 }
 
 /// A configuration that ran, or is about to.
@@ -152,15 +174,40 @@ impl State {
         let opened = Connection::open(&path).and_then(|mut db| {
             db.pragma_update(None, "journal_mode", "DELETE")?;
             db.pragma_update(None, "synchronous", "FULL")?;
-            let version = migrate(&mut db)?;
-            Ok((db, version))
+            // Some milliseconds: it holds fifty texts at most.
+            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            let version = if found == "ok" { migrate(&mut db)? } else { 0 };
+            Ok((db, version, found))
         });
         let known = MIGRATIONS.len() as i64;
         match opened {
-            Ok((_, found)) if found > known => Err(StateError::Newer { path, found, known }),
-            Ok((db, _)) => Ok(Self { db, path }),
+            Ok((_, _, found)) if found != "ok" => Err(StateError::Damaged { path, found }),
+            Ok((_, found, _)) if found > known => Err(StateError::Newer { path, found, known }),
+            Ok((db, ..)) => Ok(Self { db, path }),
             Err(source) => Err(StateError::Sqlite { path, source }),
         }
+    }
+
+    /// As [`State::open`]; but a damaged file is put aside and a new one begun, since traffic and health must not wait for a
+    /// history. Then also says, in words, what was lost, and where the old file is. `now_s`: Unix time, for its new name.
+    pub fn open_or_begin(dir: &Path, now_s: i64) -> Result<(Self, Option<String>), StateError> {
+        let damage = match Self::open(dir) {
+            Err(e) if e.is_damage() => e,
+            opened => return opened.map(|state| (state, None)),
+        };
+        let path = dir.join("state.db");
+        let aside = dir.join(format!("state.db.damaged-{now_s}"));
+        if std::fs::rename(&path, &aside).is_err() {
+            return Err(damage);
+        }
+        // Left by a crash in a write, it belongs to the old file and would be applied to the new one.
+        let _ = std::fs::rename(dir.join("state.db-journal"), dir.join(format!("state.db.damaged-{now_s}-journal")));
+        let lost = format!(
+            "{damage}; it is now {}, and a new one was begun without revisions. Addresses that an earlier run added on a \
+             kernel before 5.18 count as the operator's. Look at the disk's health",
+            aside.display()
+        );
+        Self::open(dir).map(|state| (state, Some(lost)))
     }
 
     /// The newest revision of the file at `path`: the last text of it that was good.
