@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     }
     let stopping = match context.client.post::<Stopping>("/v1/down").await {
         Ok(stopping) => stopping,
-        Err(e) if e.code == ErrorCode::Unavailable && !context.client.is_answered().await => {
+        Err(e) if e.code == ErrorCode::Unavailable && context.client.is_deserted().await => {
             remove(context).await.map(|()| Stopping { by_daemon: false })?
         }
         Err(e) => return Err(e),

@@ -54,9 +54,11 @@ impl Client {
         self.document(Method::POST, path, body.into()).await
     }
 
-    /// Whether anybody accepts connections on the socket.
-    pub async fn is_answered(&self) -> bool {
-        UnixStream::connect(&self.socket).await.is_ok()
+    /// Whether it is certain that nobody listens on the socket. A daemon that is merely busy, or a socket that this user
+    /// may not open, is not certain.
+    pub async fn is_deserted(&self) -> bool {
+        let connected = UnixStream::connect(&self.socket).await;
+        connected.is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
     }
 
     async fn document<T: Document>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ControlError> {
@@ -130,6 +132,11 @@ impl Client {
                          usermod -aG {READERS} USER"
                     ))
             }
+            ErrorKind::WouldBlock => ControlError::new(
+                ErrorCode::Unavailable,
+                format!("the daemon at {socket} is busy: as many connections wait for it as may"),
+            )
+            .with_hint("repeat it; if that lasts, look at what holds connections: ss -xp"),
             _ => ControlError::new(ErrorCode::Unavailable, format!("cannot reach the daemon at {socket}: {error}")),
         }
     }

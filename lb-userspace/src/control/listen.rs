@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use super::connections::Limits;
 use super::daemon::{ControlError, ErrorCode};
 use super::peer::Policy;
 
@@ -17,7 +18,15 @@ pub struct Listeners {
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
     pub(super) policy: Policy,
+    pub(super) limits: PerListener,
     pub(super) file: SocketFile,
+}
+
+/// Each listener's own limits, so that whoever uses up one cannot close the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PerListener {
+    pub(super) control: Limits,
+    pub(super) metrics: Limits,
 }
 
 /// The socket's file.
@@ -60,7 +69,8 @@ pub async fn bind(socket: &Path, metrics: Option<SocketAddr>) -> Result<Listener
         system(format!("cannot create the control socket {}: {e}", socket.display()))
             .with_hint("run the daemon as root, or change control.socket in the configuration")
     })?;
-    Ok(Listeners { control, metrics, policy, file })
+    let limits = PerListener { control: Limits::CONTROL, metrics: Limits::METRICS };
+    Ok(Listeners { control, metrics, policy, limits, file })
 }
 
 fn system(message: String) -> ControlError {

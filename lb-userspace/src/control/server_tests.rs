@@ -13,25 +13,32 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::daemon::{ControlError, Edit, ErrorCode};
+use super::daemon::{Edit, ErrorCode};
+use super::listen::PerListener;
 use super::schema::{Applied, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
 use super::testing::FakeDaemon;
 use super::{FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::BackendName;
 
-struct Running {
+pub(super) struct Running {
     _dir: tempfile::TempDir,
-    socket: PathBuf,
-    metrics: SocketAddr,
+    pub(super) socket: PathBuf,
+    pub(super) metrics: SocketAddr,
     daemon: FakeDaemon,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), ControlError>>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
 }
 
 async fn start() -> Running {
+    start_within(|_| {}).await
+}
+
+/// With other limits.
+pub(super) async fn start_within(change: impl FnOnce(&mut PerListener)) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("control.sock");
-    let listeners = bind(&socket, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let mut listeners = bind(&socket, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    change(&mut listeners.limits);
     let metrics = listeners.metrics_address().unwrap();
     let (daemon, stop) = (FakeDaemon::default(), CancellationToken::new());
     let task = tokio::spawn(listeners.serve(daemon.clone(), stop.clone()));
@@ -39,7 +46,7 @@ async fn start() -> Running {
 }
 
 impl Running {
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
@@ -48,7 +55,7 @@ impl Running {
         request(UnixStream::connect(&self.socket).await.unwrap(), method, path, body.into()).await
     }
 
-    async fn over_tcp(&self, method: &str, path: &str) -> (u16, Bytes) {
+    pub(super) async fn over_tcp(&self, method: &str, path: &str) -> (u16, Bytes) {
         request(TcpStream::connect(self.metrics).await.unwrap(), method, path, Bytes::new()).await
     }
 }
@@ -65,7 +72,7 @@ where
 }
 
 /// The body of a failed request must be the documented document, with a class.
-fn failure(body: &[u8]) -> Failure {
+pub(super) fn failure(body: &[u8]) -> Failure {
     let value: Value = serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {body:?}"));
     assert_eq!(value["schema"], "rollcall.error/v1");
     serde_json::from_value(value).unwrap()
@@ -204,7 +211,7 @@ async fn stop_ends_the_server_and_removes_the_socket() {
     let running = start().await;
     running.client().get::<Status>("/v1/status").await.unwrap();
     running.stop.cancel();
-    tokio::time::timeout(std::time::Duration::from_secs(10), running.task).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(10), running.task).await.unwrap().unwrap();
     assert!(!running.socket.exists());
     let error = Client::new(&running.socket).get::<Status>("/v1/status").await.unwrap_err();
     assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unavailable, 69));
