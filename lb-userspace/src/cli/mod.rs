@@ -10,6 +10,7 @@ mod doctor;
 mod down;
 mod flows;
 mod output;
+mod plain;
 mod reload;
 mod run;
 mod service;
@@ -173,7 +174,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Reload => reload::run(&context).await,
             Verb::Down(args) => down::run(&context, args).await,
             Verb::Doctor => doctor::run(&context).await,
-            Verb::Completions(args) => completions::run(&args),
+            Verb::Completions(args) => completions::run(&context, &args),
         }
     })
 }

@@ -92,7 +92,13 @@ impl From<ConfigErrors> for ControlError {
 
 impl From<ConfigError> for ControlError {
     fn from(error: ConfigError) -> Self {
-        Self { code: ErrorCode::Config, message: error.to_string(), hint: None }
+        let code = match &error {
+            ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                ErrorCode::Permission
+            }
+            _ => ErrorCode::Config,
+        };
+        Self { code, message: error.to_string(), hint: None }
     }
 }
 

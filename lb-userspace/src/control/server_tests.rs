@@ -130,9 +130,15 @@ async fn down_reaches_the_daemon() {
 #[tokio::test]
 async fn bad_edits_are_usage_errors_and_reach_no_daemon() {
     let running = start().await;
-    for body in
-        ["", "{", "[]", r#"{"verb":"fly"}"#, r#"{"verb":"set_backend"}"#, r#"{"verb":"set_backend","name":"a b"}"#]
-    {
+    for body in [
+        "",
+        "{",
+        "[]",
+        r#"{"verb":"fly"}"#,
+        r#"{"verb":"set_backend"}"#,
+        r#"{"verb":"set_backend","name":"a b"}"#,
+        r#"{"verb":"set_backend","name":"a","wieght":2}"#,
+    ] {
         let (status, answer) = running.raw("POST", "/v1/edit", body).await;
         assert_eq!(status, 400, "{body}");
         assert_eq!(failure(&answer).code, ErrorCode::Usage, "{body}");
@@ -186,12 +192,14 @@ async fn flow_query_is_checked_before_the_daemon_walks_its_maps() {
         limit: Some(5),
     };
     running.client().get::<Flows>(&params.path()).await.unwrap();
+    running.raw("GET", "/v1/flows?client=::ffff:198.51.100.7", "").await;
     let asked = running.daemon.0.lock().unwrap();
     let query = &asked.queries[0];
     assert_eq!(query.service.as_ref().unwrap().as_str(), "www");
     assert_eq!(query.backend.as_ref().unwrap().as_str(), "web-01");
     assert_eq!((query.limit, query.phase.as_deref()), (5, Some("closing")));
     assert_eq!(query.client, Some("2001:db8::7".parse().unwrap()));
+    assert_eq!(asked.queries[1].client, Some("198.51.100.7".parse().unwrap()));
 }
 
 #[tokio::test]

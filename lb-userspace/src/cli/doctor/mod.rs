@@ -98,6 +98,6 @@ FAIL  interface eth9: missing
 
 1 failed, 1 warned; the daemon is not running
 ";
-        assert_eq!(render(&report, Paint(false)), expected);
+        assert_eq!(render(&report, Paint::PLAIN), expected);
     }
 }
