@@ -148,6 +148,13 @@ mod tests {
     }
 
     #[test]
+    fn check_of_a_file_without_end_is_one_problem() {
+        let (check, code) = check(Path::new("/dev/zero"));
+        assert_eq!(code, Some(ErrorCode::Config));
+        assert!(check.problems[0].message.contains("larger than 16 MiB"), "{:?}", check.problems);
+    }
+
+    #[test]
     fn check_of_a_missing_file_is_one_problem_without_a_line() {
         let (check, code) = check(Path::new("/nonexistent/rollcall.toml"));
         assert_eq!(code, Some(ErrorCode::Config));

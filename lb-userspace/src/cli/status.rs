@@ -54,6 +54,7 @@ fn verdict(status: &Status) -> (Tone, String) {
     let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
     let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
     match (total, outs.len()) {
+        (0, _) if !status.unused_backends.is_empty() => (Tone::Warn, "no service has a backend".to_owned()),
         (0, _) => (Tone::Warn, "no backends are configured".to_owned()),
         (1, 0) => {
             (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("the only backend is in rotation{doubt}"))
@@ -252,6 +253,8 @@ mod tests {
         status.services[0].backends.truncate(1);
         assert_eq!(verdict(&status), (Tone::Good, "the only backend is in rotation".into()));
         status.services.clear();
+        assert_eq!(verdict(&status), (Tone::Warn, "no service has a backend".into()));
+        status.unused_backends.clear();
         assert_eq!(verdict(&status), (Tone::Warn, "no backends are configured".into()));
     }
 

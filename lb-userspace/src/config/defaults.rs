@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use lb_common::abi::Descriptor;
 
+/// Bytes that a configuration file may have: a hundred thousand backends fit.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// Path of the configuration file.
 pub const CONFIG_PATH: &str = "/etc/rollcall/rollcall.toml";
 /// Path of the control socket.

@@ -10,7 +10,7 @@ use crate::config;
 
 /// Digest of the file as it is now; `None` if it cannot be read.
 pub fn digest(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| config::sha256(&text))
+    config::text_of(path).map(|text| config::sha256(&text))
 }
 
 /// How surely a file that was replaced stays so.
