@@ -1,10 +1,11 @@
 //! `rollcall down`: the data plane goes away, with every flow. Through the daemon if it runs; else what it
 //! left is removed directly, so that a dead daemon never holds a host hostage.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 
-use super::output::Paint;
-use super::{Context, Outcome};
+use super::output::{Paint, say};
+use super::{Context, Outcome, plain};
+use crate::config::ConfigError;
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
 use crate::daemon::remains;
@@ -28,7 +29,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     }
     let stopping = match context.client.post::<Stopping>("/v1/down").await {
         Ok(stopping) => stopping,
-        Err(e) if e.code == ErrorCode::Unavailable && !context.client.is_answered().await => {
+        Err(e) if e.code == ErrorCode::Unavailable && context.client.is_deserted().await => {
             remove(context).await.map(|()| Stopping { by_daemon: false })?
         }
         Err(e) => return Err(e),
@@ -43,8 +44,7 @@ fn confirm() -> Result<(), ControlError> {
     }
     let refused = || ControlError::new(ErrorCode::Usage, "not confirmed; nothing was changed");
     let mut answer = String::new();
-    eprint!("This ends every connection through this host. Take the data plane down? [y/N] ");
-    std::io::stderr().flush().map_err(|_| refused())?;
+    say("This ends every connection through this host. Take the data plane down? [y/N] ");
     std::io::stdin().read_line(&mut answer).map_err(|_| refused())?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
 }
@@ -53,7 +53,9 @@ fn confirm() -> Result<(), ControlError> {
 async fn remove(context: &Context) -> Result<(), ControlError> {
     let (pin_dir, state_dir) = match crate::config::load(&context.config) {
         Ok(loaded) => (loaded.config.control.pin_dir, loaded.config.control.state_dir),
-        Err(_) if !context.config.exists() => (PIN_DIR.into(), STATE_DIR.into()),
+        Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            (PIN_DIR.into(), STATE_DIR.into())
+        }
         Err(e) => {
             return Err(ControlError::from(e).with_hint(
                 "without a daemon, the file says what to take down: correct it, or name another by --config",
@@ -61,7 +63,7 @@ async fn remove(context: &Context) -> Result<(), ControlError> {
         }
     };
     for problem in remains::remove(&pin_dir, &state_dir, context.client.socket()).await? {
-        eprintln!("warning: not removed: {problem}");
+        say(&format!("warning: not removed: {}\n", plain::lines(&problem)));
     }
     Ok(())
 }

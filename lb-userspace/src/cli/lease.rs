@@ -200,10 +200,10 @@ web-02 drained by ada, 12 m left: kernel test
   bring it back earlier: rollcall backend restore web-02
 more
 ";
-        assert_eq!(render(&done, Paint(false), now), expected);
+        assert_eq!(render(&done, Paint::PLAIN, now), expected);
         let narrow = LeaseStatus { service: ServiceName::new("api"), owner_claimed: true, ..lease() };
         let done = DutyDone { lease: Some(narrow), changes: Vec::new() };
-        let text = render(&done, Paint(false), now);
+        let text = render(&done, Paint::PLAIN, now);
         assert!(text.starts_with("web-02 in api drained by ada (claimed), 12 m left"), "{text}");
         assert!(text.contains("restore web-02 --service api\n"), "{text}");
     }

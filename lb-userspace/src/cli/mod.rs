@@ -11,6 +11,7 @@ mod down;
 mod flows;
 mod lease;
 mod output;
+mod plain;
 mod reload;
 mod run;
 mod service;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::output::{Colour, Format, Output};
-use crate::config::{PathKey, path_in};
+use crate::config::{PathKey, path_in, text_of};
 use crate::control::client::Client;
 use crate::control::daemon::{ControlError, ErrorCode};
 
@@ -174,7 +175,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Reload => reload::run(&context).await,
             Verb::Down(args) => down::run(&context, args).await,
             Verb::Doctor => doctor::run(&context).await,
-            Verb::Completions(args) => completions::run(&args),
+            Verb::Completions(args) => completions::run(&context, &args),
         }
     })
 }
@@ -183,7 +184,7 @@ fn dispatch(cli: Cli) -> Outcome {
 /// the default.
 fn socket_of(file: &Path) -> PathBuf {
     crate::config::load(file).map_or_else(
-        |_| path_in(&std::fs::read_to_string(file).unwrap_or_default(), PathKey::Socket),
+        |_| path_in(&text_of(file).unwrap_or_default(), PathKey::Socket),
         |loaded| loaded.config.control.socket,
     )
 }

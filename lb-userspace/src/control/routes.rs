@@ -1,9 +1,11 @@
 //! Paths and their handlers. Each asks the daemon, shapes the answer, and decides nothing.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
@@ -11,6 +13,7 @@ use axum::routing::{get, post};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
+use super::connections::Limits;
 use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
@@ -110,9 +113,10 @@ async fn reload<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor
 async fn edit<D: Daemon>(
     State(daemon): State<D>,
     actor: axum::Extension<Actor>,
-    body: Result<Bytes, BytesRejection>,
+    limits: axum::Extension<Limits>,
+    request: Request,
 ) -> Result<Json<Envelope<Applied>>, Response> {
-    let edit = read(body, "edit")?;
+    let edit = read(request, *limits, "edit").await?;
     answer(daemon.edit(edit, actor.0).await.map_err(IntoResponse::into_response)?.into())
         .map_err(IntoResponse::into_response)
 }
@@ -120,16 +124,18 @@ async fn edit<D: Daemon>(
 async fn duty<D: Daemon>(
     State(daemon): State<D>,
     actor: axum::Extension<Actor>,
-    body: Result<Bytes, BytesRejection>,
+    limits: axum::Extension<Limits>,
+    request: Request,
 ) -> Result<Json<Envelope<DutyDone>>, Response> {
-    let duty = read(body, "request about leases")?;
+    let duty = read(request, *limits, "request about leases").await?;
     answer(daemon.duty(duty, actor.0).await.map_err(IntoResponse::into_response)?.into())
         .map_err(IntoResponse::into_response)
 }
 
 /// A request's body, which should be `what`.
-fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, what: &str) -> Result<T, Response> {
-    let body = body.map_err(|e| refuse_body(&e))?;
+async fn read<T: DeserializeOwned>(request: Request, limits: Limits, what: &str) -> Result<T, Response> {
+    let body = tokio::time::timeout(limits.body, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| late_body(limits.body))?.map_err(|e| refuse_body(&e))?;
     serde_json::from_slice(&body).map_err(|e| {
         ControlError::new(ErrorCode::Usage, format!("the request's body is no {what}: {e}")).into_response()
     })
@@ -154,6 +160,11 @@ async fn wrong_method(request: Request) -> Response {
     let error =
         ControlError::new(ErrorCode::Usage, format!("{} is not for {}", request.uri().path(), request.method()));
     (StatusCode::METHOD_NOT_ALLOWED, Json(Envelope::new(Failure::from(error)))).into_response()
+}
+
+fn late_body(limit: Duration) -> Response {
+    let error = ControlError::new(ErrorCode::Usage, format!("the request's body did not arrive within {limit:?}"));
+    (StatusCode::REQUEST_TIMEOUT, Json(Envelope::new(Failure::from(error)))).into_response()
 }
 
 fn refuse_body(rejection: &BytesRejection) -> Response {

@@ -93,7 +93,9 @@ impl Core {
     }
 
     fn probed<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Watched> {
-        let members = self.members.iter().filter(move |(name, _)| name.service == *service);
+        let leased = |name: &MemberName| self.leases.keys().any(|scope| scope.covers(name));
+        // What is being worked on says nothing about the edge.
+        let members = self.members.iter().filter(move |(name, _)| name.service == *service && !leased(name));
         members.map(|(_, member)| member).filter(|m| m.probe.is_some())
     }
 }
