@@ -4,6 +4,7 @@
 mod boot;
 mod edits;
 mod interfaces;
+mod leases;
 mod leaving;
 mod process;
 mod record;

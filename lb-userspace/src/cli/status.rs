@@ -341,7 +341,7 @@ mod tests {
         });
         status.removed = vec![serde_json::from_value(gone).unwrap()];
         let (_, line) = verdict(&status);
-        let expected = "2 of 4 in rotation: web-02 drained by root, 12 m left: kernel test; web-04 REMOVED from www 4 m ago \
+        let expected = "2 of 4 in rotation (1 unverified): web-02 drained by root, 12 m left: kernel test; web-04 REMOVED from www 4 m ago \
                         by ada (reload) and not back (owner web team)";
         assert_eq!(line, expected);
     }

@@ -11,7 +11,10 @@ use lb_common::conntrack::Phase;
 
 use super::daemon::{Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View};
 use crate::config::model::*;
-use crate::core::api::{Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, ServiceCall, Time};
+use crate::core::api::{
+    Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
+};
+use crate::core::lease::{Lease, LeaseKind, Owner};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
 
@@ -194,6 +197,22 @@ fn event(ago: u64, member: Option<(&str, &str)>, kind: EventKind, cause: &str) -
     });
     let (backend, service) = member.map(|m| (m.backend, m.service)).unzip();
     Event { time: before(ago), backend, service, kind, cause: cause.into() }
+}
+
+/// A drain of `web-02`.
+pub(crate) fn lease() -> Lease {
+    let begun = before(600);
+    Lease {
+        scope: Scope { backend: backend_name("web-02"), service: None },
+        kind: LeaseKind::Drain,
+        owner: Owner { name: "ada".into(), claimed: false, uid: 0, loginuid: Some(1000) },
+        reason: "kernel test".into(),
+        begun,
+        ends: begun + Duration::from_secs(1800),
+        granted_ms: 1_800_000,
+        boot_id: "b".into(),
+        recallable: true,
+    }
 }
 
 /// Counters of [`view`].

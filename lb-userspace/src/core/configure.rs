@@ -72,7 +72,7 @@ impl Core {
                         watched.probe = probe.clone();
                         watched
                     }
-                    None => self.new_member(endpoint, member.weight, probe.clone(), first),
+                    None => self.new_member(&name, endpoint, member.weight, probe.clone(), first),
                 };
                 self.watch(&name, probe.as_deref(), afresh, first);
                 self.members.insert(name, watched);
@@ -96,6 +96,7 @@ impl Core {
 
     fn new_member(
         &self,
+        name: &MemberName,
         endpoint: Endpoint,
         weight: std::num::NonZeroU16,
         probe: Option<Arc<Probe>>,
@@ -103,8 +104,10 @@ impl Core {
     ) -> Watched {
         let found = if first && self.adopted { self.find_in_kernel(&endpoint) } else { None };
         let serving = found.is_some_and(|id| self.kernel.is_in_a_table(id));
+        // What a lease kept out may well be healthy; its return asks for a probe anyway.
+        let leased = self.leases.keys().any(|scope| scope.covers(name));
         let origin = match found {
-            Some(_) => Origin::Adopted { serving },
+            Some(_) => Origin::Adopted { serving: serving || leased },
             None if first && !self.adopted => Origin::Cold,
             None => Origin::Added,
         };

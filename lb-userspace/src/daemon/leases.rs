@@ -6,7 +6,7 @@ use tokio::task::block_in_place;
 
 use super::actor::Actor;
 use super::requests::SETTLE;
-use super::{clock, who};
+use super::{clock, record, who};
 use crate::control::daemon::{self, ControlError, Duty, DutyOutcome, ErrorCode};
 use crate::core::api::Input;
 use crate::core::lease::{Asked, Lease, Refusal};
@@ -55,7 +55,7 @@ impl Actor {
 
     /// Stores a lease, then lets it begin. One that cannot be stored is not granted: a restart would end it unseen.
     fn begin(&mut self, lease: Lease) -> Result<Lease, ControlError> {
-        block_in_place(|| self.journal.put_lease(&lease))?;
+        block_in_place(|| if record::fails() { Err(record::full()) } else { self.journal.put_lease(&lease) })?;
         self.input(Input::Lease(Box::new(lease.clone())));
         Ok(lease)
     }

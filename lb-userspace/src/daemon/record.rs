@@ -127,10 +127,11 @@ impl Actor {
 }
 
 /// Whether a test asks for a full disk.
-fn fails() -> bool {
+pub(super) fn fails() -> bool {
     crash::fails("record")
 }
 
-fn full() -> ControlError {
+/// What is said of it.
+pub(super) fn full() -> ControlError {
     super::error::system("told to fail")
 }
