@@ -4,9 +4,14 @@
 //! aya-build is not used: it offers no way to choose the CPU, and the object must be for CPU v3 (fetch atomics and 32-bit
 //! jumps, yet loadable on 5.15).
 
+#[path = "build/compiler.rs"]
+mod compiler;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+
+use compiler::Compiler;
 
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
@@ -27,7 +32,8 @@ fn main() {
         "-Cdebuginfo=0".to_owned(),
         "-Clink-arg=--log-level=warn".to_owned(),
     ];
-    let mut cargo = cargo();
+    let compiler = compiler(&root);
+    let mut cargo = cargo(&compiler);
     cargo
         .current_dir(root.join("lb-ebpf"))
         .args(["build", "--release", "--locked", "-Zbuild-std=core", "--target=bpfel-unknown-none", "--bins"])
@@ -39,7 +45,7 @@ fn main() {
     let status = cargo.status().unwrap_or_else(|e| panic!("cannot run {cargo:?}: {e}"));
     assert!(
         status.success(),
-        "the eBPF object did not build; `cargo xtask setup --check` says what this machine lacks (bpf-linker, rust-src)"
+        "the eBPF object did not build with {compiler}; `cargo xtask setup --check` says what this machine lacks"
     );
     let built = target_dir.join("bpfel-unknown-none/release");
     install(&built.join("rollcall"), &out.join("rollcall.bpf.o"));
@@ -52,22 +58,21 @@ fn install(built: &Path, to: &Path) {
     fs::copy(built, to).unwrap_or_else(|e| panic!("cannot copy {} to {}: {e}", built.display(), to.display()));
 }
 
-/// The cargo that builds the object, free of what the outer build set for itself.
-///
-/// It is the one that runs this build. Where that one has no library sources, it is the distribution's (`cargo xtask
-/// setup` brings it, and its choice arrives in `ROLLCALL_EBPF_CARGO`) with the compiler beside it: by itself it would
-/// take the first one in PATH, which is rustup's again.
-fn cargo() -> Command {
-    println!("cargo:rerun-if-env-changed=ROLLCALL_EBPF_CARGO");
-    let chosen = env::var_os("ROLLCALL_EBPF_CARGO").map(PathBuf::from);
-    let own = || PathBuf::from(env::var_os("CARGO").expect("cargo sets it"));
-    let mut cargo = Command::new(chosen.clone().unwrap_or_else(own));
-    for inherited in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "RUSTC", "RUSTDOC"]
-    {
+/// The compiler that builds the object.
+fn compiler(root: &Path) -> Compiler {
+    let own = |name| PathBuf::from(env::var_os(name).expect("cargo sets it"));
+    compiler::find(&own("RUSTC"), &own("CARGO"), root).unwrap_or_else(|lack| {
+        panic!("nothing here can build `core` for the eBPF target: {lack}; `cargo xtask setup` brings what is missing")
+    })
+}
+
+/// Its cargo, free of what the outer build set for itself.
+fn cargo(compiler: &Compiler) -> Command {
+    let mut cargo = Command::new(&compiler.cargo);
+    for inherited in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "RUSTDOC"] {
         cargo.env_remove(inherited);
     }
-    if let Some(chosen) = chosen {
-        cargo.env("RUSTC", chosen.with_file_name("rustc"));
-    }
+    // By itself cargo would take the first one in PATH, which need not be the one that was checked.
+    cargo.env("RUSTC", &compiler.rustc);
     cargo
 }

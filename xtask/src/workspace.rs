@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::setup::rust;
 use crate::sys;
 
 /// The workspace's root.
@@ -17,14 +16,16 @@ pub fn root() -> PathBuf {
     package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("..")
 }
 
-/// Cargo, in the workspace's root, told which compiler builds the eBPF object.
+/// Cargo, in the workspace's root.
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(cargo_program());
     command.current_dir(root());
-    if let Some(cargo) = rust::ebpf_cargo() {
-        command.env("ROLLCALL_EBPF_CARGO", cargo);
-    }
     command
+}
+
+/// The cargo that runs this.
+pub fn cargo_program() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
 /// What `cargo metadata` says of the workspace's own packages.

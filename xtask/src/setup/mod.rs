@@ -4,7 +4,7 @@
 
 mod linker;
 mod packages;
-pub mod rust;
+mod rust;
 
 use std::process::ExitCode;
 
