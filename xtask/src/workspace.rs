@@ -35,9 +35,9 @@ pub fn metadata() -> Result<Value> {
     serde_json::from_str(&text).context("`cargo metadata` printed no JSON")
 }
 
-/// Builds the daemon and the testbed's programs; the folder they are in.
+/// Builds the daemon and the testbed's programs; the folder they are in. Not quietly: a first build takes minutes.
 pub fn build_programs() -> Result<PathBuf> {
-    sys::run(cargo().args(["build", "--quiet", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
+    sys::run(cargo().args(["build", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
     let metadata = metadata()?;
     let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(PathBuf::from(target).join("debug"))
