@@ -153,3 +153,27 @@ fn doctor_of_a_killed_daemon_knows_the_program_that_it_left() {
     let programs: Vec<_> = programs.filter(|c| c["name"] == "interface front: other programs").collect();
     assert_eq!((programs.len(), &programs[0]["result"]), (1, &serde_json::json!("ok")), "{programs:?}");
 }
+
+#[test]
+fn doctor_without_a_daemon_looks_for_next_hops_itself() {
+    let stage = Stage::before_start();
+    let check = |name: &str| {
+        let answer = stage.rollcall.cli(&stage.bed, &["doctor", "--output", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&answer.stdout).expect("doctor prints JSON");
+        assert_eq!(report["daemon_running"], false);
+        let mut checks = report["checks"].as_array().cloned().unwrap_or_default();
+        checks.retain(|c| c["name"] == name);
+        assert_eq!(checks.len(), 1, "{name}: {report:#}");
+        checks.remove(0)
+    };
+    assert_eq!(check("next hops")["result"], "ok", "{:#}", check("next hops"));
+    // The bed is a network namespace, where the sysctl is hidden.
+    assert_eq!(check("bpf jit")["result"], "ok", "{:#}", check("bpf jit"));
+
+    stage.bed.set_cable(0, false);
+    stage.bed.edge.run("ip", &["neigh", "flush", "all"]);
+    let lost = check("next hops");
+    assert_eq!(lost["result"], "fail", "{lost:#}");
+    let address = stage.bed.backend_address(Family::V4, 0).to_string();
+    assert!(lost["evidence"].to_string().contains(&format!("{address}: no answer")), "{lost:#}");
+}

@@ -130,10 +130,8 @@ async fn serve(
     notify::send(notify::STOPPING);
     collector.abort();
     stop.cancel();
-    match tokio::time::timeout(FAREWELL, server).await {
-        Ok(Ok(Err(e))) => tracing::warn!("{e}"),
-        Ok(Err(e)) => tracing::warn!("the control socket's task failed: {e}"),
-        Ok(Ok(Ok(()))) | Err(_) => {}
+    if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
+        tracing::warn!("the control socket's task failed: {e}");
     }
     drop(lock);
     result

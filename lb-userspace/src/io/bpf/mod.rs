@@ -33,6 +33,12 @@ pub use error::BpfError;
 pub use flows::FlowFilter;
 pub use load::OpenOptions;
 
+/// Whether the kernel translates programs into the machine's own instructions; `None` if this process may not load one to
+/// find out.
+pub fn is_jit_on() -> Option<bool> {
+    sys::translates().ok()
+}
+
 /// Programs and maps in the kernel, opened. Dropping it closes descriptors and changes nothing: what is pinned stays.
 pub struct DataPlane {
     meta: Meta,
