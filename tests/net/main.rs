@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod addresses;
+mod claims;
 mod hops;
 mod inspect;
 mod ns;

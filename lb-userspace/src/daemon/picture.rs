@@ -27,6 +27,8 @@ pub enum Topic {
     Shortage,
     /// The program is not where it should be.
     Attach,
+    /// The network is not watched.
+    Watch,
     /// Pins were removed by someone else.
     Pins,
     /// The program was found detached by someone else, and put back.

@@ -109,11 +109,14 @@ impl Actor {
             block_in_place(|| self.journal.write(&old.sha256, &change))?;
         }
         let new = Arc::new(new);
-        if let Err(e) = self.switch(&old.config, &new).await {
-            if target == Target::FileAndRunning {
-                block_in_place(|| self.journal.revert(&old.text))?;
+        match self.switch(&old.config, &new).await {
+            Ok(problems) => changes.extend(problems.into_iter().map(|why| format!("not in force: {why}"))),
+            Err(e) => {
+                if target == Target::FileAndRunning {
+                    block_in_place(|| self.journal.revert(&old.text))?;
+                }
+                return Err(e);
             }
-            return Err(e);
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
         self.record(change);
@@ -125,11 +128,15 @@ impl Actor {
         Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
     }
 
-    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
-    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<(), ControlError> {
+    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot. Returns what is wrong with the
+    /// addresses.
+    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<Vec<String>, ControlError> {
         self.input(Input::Configure(new.clone()));
         self.settle(SETTLE).await;
-        let Err(e) = self.follow(old, new).await else { return Ok(()) };
+        let e = match self.follow(old, new).await {
+            Ok(problems) => return Ok(problems),
+            Err(e) => e,
+        };
         self.input(Input::Configure(old.clone()));
         self.settle(SETTLE).await;
         if let Err(again) = self.follow(new, old).await {

@@ -71,11 +71,12 @@ impl Upkeep {
 
 impl Actor {
     /// Called each second.
-    pub(super) fn every_second(&mut self) -> Flow {
+    pub(super) async fn every_second(&mut self) -> Flow {
         self.upkeep.seconds += 1;
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
+        self.watch_again().await;
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
             let digest = block_in_place(|| file::digest(self.journal.path()));
             self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
