@@ -26,6 +26,7 @@ mod requests;
 mod revise;
 mod signals;
 mod upkeep;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;

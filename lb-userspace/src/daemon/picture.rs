@@ -19,6 +19,8 @@ const EVENTS: usize = 256;
 pub enum Topic {
     /// The file was bad at start; an older revision runs.
     BadFile,
+    /// There is no file.
+    NoFile,
     /// The core contradicts itself.
     Invariant,
     /// The kernel refuses what was decided.
