@@ -8,3 +8,4 @@ mod hops;
 mod inspect;
 mod ns;
 mod probes;
+mod servers;

@@ -130,6 +130,8 @@ impl Picture {
 
     /// The whole picture.
     pub fn view(&self, roll_call: RollCall, running: &Running) -> View {
+        let now = roll_call.time;
+        let event = |e: &Event| Event { time: e.time.seen_at(now), ..e.clone() };
         View {
             roll_call,
             config: running.config.clone(),
@@ -137,11 +139,11 @@ impl Picture {
             config_path: self.path.clone(),
             file_differs: self.file_differs,
             attached: self.attached.clone(),
-            started: self.started,
+            started: self.started.seen_at(now),
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
             warnings: self.warnings.values().cloned().collect(),
-            events: self.events.iter().cloned().collect(),
+            events: self.events.iter().map(event).collect(),
             violations: self.violations,
         }
     }
