@@ -4,9 +4,12 @@
 //! `ROLLCALL_SIM_SEEDS=n` runs n random stories instead of 256; `ROLLCALL_SIM_SEED=s` replays one.
 #![allow(clippy::unwrap_used)]
 
+mod check;
 mod configs;
 mod kernel;
+mod reload;
 mod scenarios;
+mod suspicion;
 mod world;
 
 use std::net::IpAddr;

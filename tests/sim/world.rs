@@ -10,11 +10,11 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::{Config, Listen};
+use rollcall::config::model::Config;
 use rollcall::core::Core;
 use rollcall::core::api::{Event, EventKind, Input, MemberCall, Output, Time};
-use rollcall::core::reason::ReasonKind;
 
+use crate::check::Reasons;
 use crate::kernel::Kernel;
 
 /// How often, in percent, things go wrong.
@@ -59,7 +59,8 @@ pub struct World {
     post: BinaryHeap<(Reverse<(u64, u64)>, usize)>,
     letters: BTreeMap<usize, Post>,
     sent: usize,
-    reasons: BTreeMap<(Listen, IpAddr, u16, ReasonKind), Time>,
+    /// Since when each reason stands.
+    pub reasons: Reasons,
 }
 
 impl World {
@@ -259,33 +260,6 @@ impl World {
 
     fn chance(&mut self, percent: u32) -> bool {
         self.rng.random_range(0..100) < percent
-    }
-
-    /// What holds after every step; maps and reasons are compared after those that may have changed them.
-    fn check(&mut self, changed: bool) {
-        if let Err(broken) = self.core.check_invariants() {
-            panic!("{broken}\n{:#?}", self.core.roll_call(self.now));
-        }
-        if !changed {
-            return;
-        }
-        let call = self.core.roll_call(self.now);
-        if call.settled {
-            assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
-        }
-        let mut reasons = BTreeMap::new();
-        for service in &call.services {
-            for member in &service.members {
-                for reason in &member.reasons {
-                    // By what it is, not by its name: a reload may rename it, or give the name to something else.
-                    let key = (service.listen, member.address, member.port, reason.kind);
-                    let before = self.reasons.get(&key).copied();
-                    assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
-                    reasons.insert(key, reason.since);
-                }
-            }
-        }
-        self.reasons = reasons;
     }
 
     /// Ids that left and have no flows any more, as the daemon reports them: late.

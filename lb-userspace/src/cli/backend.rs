@@ -113,7 +113,9 @@ fn port(text: &str) -> Result<NonZeroU16, String> {
 
 fn weight(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| {
-        "a weight is a whole number from 1 to 65535; to take a server out, `rollcall backend remove` it".to_owned()
+        "a weight is a whole number from 1 to 65535; to take a server out, `rollcall backend remove` it: its connections \
+         go on until they end, and `rollcall backend add` brings it back"
+            .to_owned()
     })
 }
 

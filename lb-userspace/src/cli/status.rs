@@ -20,7 +20,10 @@ pub(super) async fn run(context: &Context) -> Outcome {
 }
 
 fn render(status: &Status, paint: Paint) -> String {
-    let (tone, line) = verdict(status);
+    let (tone, line) = match suspicion(status) {
+        Some(suspicion) => (Tone::Bad, format!("{suspicion}; {}", verdict(status).1)),
+        None => verdict(status),
+    };
     let mut out = paint.text(tone, &prose(&line, paint)) + "\n";
     for warning in warnings(status) {
         let text = prose(&format!("warning: {warning}"), paint);
@@ -44,6 +47,17 @@ fn render(status: &Status, paint: Paint) -> String {
 /// A sentence, broken between words where the terminal would break it anywhere.
 fn prose(text: &str, paint: Paint) -> String {
     paint.width.map_or_else(|| text.to_owned(), |width| wrap(text, width.saturating_sub(2)).join("\n  "))
+}
+
+/// `EDGE SUSPECTED for 40 s in web, dns, 4 backends held although down`: what is in rotation then says little.
+fn suspicion(status: &Status) -> Option<String> {
+    let since = status.suspicions.iter().map(|s| s.since).min()?;
+    let services: Vec<&str> = status.suspicions.iter().map(|s| s.service.as_str()).collect();
+    let suspected = status.services.iter().filter(|s| services.contains(&s.name.as_str()));
+    let held = suspected.flat_map(|s| &s.backends).filter(|b| b.in_rotation && b.health == Health::Down);
+    let held: std::collections::BTreeSet<&str> = held.map(|b| b.backend.as_str()).collect();
+    let since = words::since(since, status.time);
+    Some(format!("EDGE SUSPECTED for {since} in {}, {} held although down", services.join(", "), held.len()))
 }
 
 /// One line about all backends. A backend is in rotation if it is in every service that it is a member of.
@@ -101,8 +115,11 @@ fn warnings(status: &Status) -> Vec<String> {
     for s in status.services.iter().filter(|s| s.in_rotation == 0) {
         all.push(format!("{}: no backend in rotation; new connections are dropped", s.name));
     }
-    if status.edge_suspected {
-        all.push("most backends failed at once: this host is suspected, and the tables are held as they were".into());
+    for suspicion in &status.suspicions {
+        all.push(format!(
+            "service {}: {}, so this host is suspected and the table is held as it was; check this host's own network",
+            suspicion.service, suspicion.cause
+        ));
     }
     if !status.settled {
         all.push("the kernel does not hold all that was decided yet".into());
@@ -209,6 +226,7 @@ mod tests {
 
     use super::*;
     use crate::config::model::BackendName;
+    use crate::control::schema::SuspicionStatus;
     use crate::control::testing;
 
     fn status() -> Status {
@@ -273,6 +291,19 @@ mod tests {
         web_01.owner = None;
         let (_, line) = verdict(&status);
         assert!(line.starts_with("1 of 3 in rotation (1 unverified): web-01 out of dns for 50 m: NO REASON"), "{line}");
+    }
+
+    #[test]
+    fn suspicion_leads_the_first_line_and_is_explained_by_a_warning() {
+        let mut status = status();
+        assert_eq!(suspicion(&status), None);
+        let since = status.time - jiff::SignedDuration::from_secs(40);
+        let service = status.services[0].name.clone();
+        status.services[0].backends[1].in_rotation = true;
+        status.suspicions = vec![SuspicionStatus { service, since, cause: "3 of 4 members failed".into() }];
+        let text = render(&status, Paint::PLAIN);
+        assert!(text.starts_with("EDGE SUSPECTED for 40 s in www, 1 held although down; "), "{text}");
+        assert!(text.contains("warning: service www: 3 of 4 members failed, so this host is suspected"), "{text}");
     }
 
     #[test]

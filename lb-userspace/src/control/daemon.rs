@@ -53,6 +53,8 @@ pub struct View {
     pub warnings: Vec<String>,
     /// The newest events, oldest first, at most 256.
     pub events: Vec<Event>,
+    /// How many of the daemon's checks found a broken invariant of the core.
+    pub violations: u64,
 }
 
 /// Who asked.

@@ -157,7 +157,7 @@ pub(crate) fn view() -> View {
             time: NOW,
             services: vec![call(0, 7, www), call(1, 8, dns)],
             settled: true,
-            edge_suspected: false,
+            suspicions: Vec::new(),
         },
         config: config.clone(),
         config_text: "# as applied\nconfig_owner = \"cli\"\n".into(),
@@ -179,6 +179,7 @@ pub(crate) fn view() -> View {
             event(240, Some(("www", "web-02")), EventKind::Down, "3 probes failed: connection refused"),
             event(240, Some(("www", "web-02")), EventKind::OutOfRotation, "probe failed: connection refused"),
         ],
+        violations: 0,
     }
 }
 

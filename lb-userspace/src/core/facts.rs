@@ -33,21 +33,20 @@ impl Core {
         if change.is_some() || error != error_before {
             self.dirty.insert(name.service.clone());
         }
-        let Some(change) = change else { return };
-        match change.now {
-            Health::Down => {
+        match change.map(|change| change.now) {
+            Some(Health::Down) => {
                 let cause = format!("{} ({streak} in a row)", error.unwrap_or_default());
                 self.event(Some(name), EventKind::Down, cause);
-                if change.was_serving {
+                if change.is_some_and(|change| change.was_serving) {
                     self.suspect(name);
                 }
             }
-            Health::Up => {
+            Some(Health::Up) => {
                 self.event(Some(name), EventKind::Up, format!("probe succeeded ({streak} in a row)"));
-                self.reconsider(&name.service);
             }
-            Health::Unknown => {}
+            Some(Health::Unknown) | None => {}
         }
+        self.reconsider(&name.service);
     }
 
     /// Ends graces and starts probes that are due.

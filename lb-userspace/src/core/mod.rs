@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
 
-use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Time};
+use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Suspicion, Time};
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
@@ -54,7 +54,7 @@ pub struct Core {
     schedule: Schedule,
     /// Ends of the start's graces, CLOCK_BOOTTIME ms.
     graces: BTreeSet<(u64, MemberName)>,
-    suspected: BTreeSet<ServiceName>,
+    suspected: BTreeMap<ServiceName, Suspicion>,
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
@@ -86,7 +86,7 @@ impl Core {
             members: BTreeMap::new(),
             schedule: Schedule::new(seed),
             graces: BTreeSet::new(),
-            suspected: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
@@ -150,6 +150,11 @@ impl Core {
     /// What the kernel should hold, by the last plan.
     pub fn desired(&self) -> &KernelState {
         self.kernel.target()
+    }
+
+    /// What of the last plan did not fit into the maps, in words; the old tables stay instead.
+    pub fn shortages(&self) -> &[String] {
+        &self.shortages
     }
 
     /// Members that are no longer configured, kept for their flows, in no table any more. When one has as many flows

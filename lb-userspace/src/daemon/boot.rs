@@ -41,6 +41,8 @@ pub struct Boot {
     pub lock: InstanceLock,
     /// Why the file itself does not run, if it does not.
     pub bad_file: Option<String>,
+    /// What was lost with a damaged `state.db`, if it was.
+    pub lost_state: Option<String>,
 }
 
 /// Reads the file at `path`, takes the lock, ends an interrupted edit, and decides what to run.
@@ -55,7 +57,8 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
         return Err(bad(e));
     }
     let lock = InstanceLock::take(&state_dir)?;
-    let mut journal = Journal::new(State::open(&state_dir).map_err(unusable)?, path.to_owned());
+    let (state, lost_state) = State::open_or_begin(&state_dir, clock::now().wall_ms / 1000).map_err(unusable)?;
+    let mut journal = Journal::new(state, path.to_owned());
     match journal.recover(clock::now())? {
         Recovery::Clean => {}
         Recovery::Finished(cause) => tracing::warn!("finished an interrupted edit: {cause}"),
@@ -82,7 +85,7 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
             (running, Some(format!("the file is bad, revision {} runs instead: {e}", last.id)))
         }
     };
-    Ok(Boot { running, journal, lock, bad_file })
+    Ok(Boot { running, journal, lock, bad_file, lost_state })
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {

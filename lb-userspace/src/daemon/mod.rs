@@ -20,11 +20,13 @@ mod notify;
 mod picture;
 mod placing;
 mod probes;
+mod record;
 pub(crate) mod remains;
 mod requests;
 mod revise;
 mod signals;
 mod upkeep;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +99,7 @@ async fn serve(
     listeners: Listeners,
     signals: Signals,
 ) -> Result<(), ControlError> {
-    let Boot { running, journal, lock, bad_file } = boot;
+    let Boot { running, journal, lock, bad_file, lost_state } = boot;
     let pin_dir = running.config.control.pin_dir.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
     let meta = plane.meta();
@@ -106,6 +108,9 @@ async fn serve(
     if let Some(why) = bad_file {
         picture.warn(Topic::BadFile, why);
         picture.file_differs = true;
+    }
+    if let Some(why) = lost_state {
+        picture.warn(Topic::State, why);
     }
     tracing::info!("{} the data plane in {}", if adopted { "adopted" } else { "created" }, pin_dir.display());
 

@@ -19,10 +19,18 @@ const EVENTS: usize = 256;
 pub enum Topic {
     /// The file was bad at start; an older revision runs.
     BadFile,
+    /// There is no file.
+    NoFile,
+    /// The core contradicts itself.
+    Invariant,
     /// The kernel refuses what was decided.
     Apply,
+    /// What was decided does not fit into the maps.
+    Shortage,
     /// The program is not where it should be.
     Attach,
+    /// The network is not watched.
+    Watch,
     /// Pins were removed by someone else.
     Pins,
     /// The program was found detached by someone else, and put back.
@@ -33,8 +41,10 @@ pub enum Topic {
     Addresses,
     /// Collection of old flows fails.
     Collect,
-    /// The history cannot be written.
+    /// `state.db` was unusable at the start; a new one was begun.
     State,
+    /// What runs cannot be recorded in `state.db`.
+    Record,
     /// Generic mode.
     Mode,
 }
@@ -51,6 +61,8 @@ pub struct Picture {
     pub attached: Vec<Attached>,
     /// Whether the file differs from what runs.
     pub file_differs: bool,
+    /// How many checks of the core found it contradicting itself.
+    violations: u64,
 }
 
 impl Picture {
@@ -65,6 +77,7 @@ impl Picture {
             created_boot_ms,
             attached: Vec::new(),
             file_differs: false,
+            violations: 0,
         }
     }
 
@@ -73,6 +86,22 @@ impl Picture {
         if self.warnings.get(&topic) != Some(&text) {
             tracing::warn!("{text}");
             self.warnings.insert(topic, text);
+        }
+    }
+
+    /// Takes the outcome of a check of the core: a broken invariant is an error of this program, and counted each time.
+    pub fn checked(&mut self, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.clear(Topic::Invariant),
+            Err(why) => {
+                self.violations += 1;
+                tracing::error!("an invariant is broken: {why}");
+                let text = format!(
+                    "an invariant is broken: {why}. This is an error of rollcall; please report it with the log. Restart the \
+                     daemon: it takes the running tables over and decides anew"
+                );
+                self.warnings.insert(Topic::Invariant, text);
+            }
         }
     }
 
@@ -101,6 +130,8 @@ impl Picture {
 
     /// The whole picture.
     pub fn view(&self, roll_call: RollCall, running: &Running) -> View {
+        let now = roll_call.time;
+        let event = |e: &Event| Event { time: e.time.seen_at(now), ..e.clone() };
         View {
             roll_call,
             config: running.config.clone(),
@@ -108,11 +139,12 @@ impl Picture {
             config_path: self.path.clone(),
             file_differs: self.file_differs,
             attached: self.attached.clone(),
-            started: self.started,
+            started: self.started.seen_at(now),
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
             warnings: self.warnings.values().cloned().collect(),
-            events: self.events.iter().cloned().collect(),
+            events: self.events.iter().map(event).collect(),
+            violations: self.violations,
         }
     }
 }
@@ -139,6 +171,16 @@ mod tests {
         (0..300).for_each(|n| picture.record(event(n)));
         assert_eq!(picture.events.len(), EVENTS);
         assert_eq!((picture.events[0].time.boot_ms, picture.events[255].time.boot_ms), (44, 299));
+    }
+
+    #[test]
+    fn broken_invariant_is_counted_each_time_and_warned_of_while_it_lasts() {
+        let mut picture = picture();
+        picture.checked(Err("one".into()));
+        picture.checked(Err("one".into()));
+        assert!(picture.warnings[&Topic::Invariant].contains("broken: one."));
+        picture.checked(Ok(()));
+        assert_eq!((picture.violations, picture.warnings.len()), (2, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::error::system;
 use super::handle::Request;
 use super::picture::Topic;
 use super::revise::Change;
-use super::{clock, file, host};
+use super::{file, host};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
 use crate::core::api::Input;
@@ -109,19 +109,23 @@ impl Actor {
             changes.extend(block_in_place(|| self.journal.write(&old.sha256, &change))?);
         }
         let new = Arc::new(new);
-        if let Err(e) = self.switch(&old.config, &new).await {
-            if target == Target::FileAndRunning
-                && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
-            {
-                return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}")).with_hint(
-                    "the file differs from what runs: put the old text back, or mend the cause and `rollcall reload`",
-                ));
+        match self.switch(&old.config, &new).await {
+            Ok(problems) => changes.extend(problems.into_iter().map(|why| format!("not in force: {why}"))),
+            Err(e) => {
+                if target == Target::FileAndRunning
+                    && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
+                {
+                    return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}"))
+                        .with_hint(
+                            "the file differs from what runs: put the old text back, or mend the cause and `rollcall \
+                             reload`",
+                        ));
+                }
+                return Err(e);
             }
-            return Err(e);
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
-        let recorded = block_in_place(|| self.journal.commit(&change, clock::now()));
-        self.recorded(recorded);
+        self.record(change);
         if !self.settle(SETTLE).await {
             changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
         }
@@ -130,11 +134,15 @@ impl Actor {
         Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
     }
 
-    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
-    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<(), ControlError> {
+    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot. Returns what is wrong with the
+    /// addresses.
+    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<Vec<String>, ControlError> {
         self.input(Input::Configure(new.clone()));
         self.settle(SETTLE).await;
-        let Err(e) = self.follow(old, new).await else { return Ok(()) };
+        let e = match self.follow(old, new).await {
+            Ok(problems) => return Ok(problems),
+            Err(e) => e,
+        };
         self.input(Input::Configure(old.clone()));
         self.settle(SETTLE).await;
         if let Err(again) = self.follow(new, old).await {

@@ -170,7 +170,8 @@ impl Journal {
 pub fn unusable(e: StateError) -> ControlError {
     let mend = match &e {
         StateError::Newer { .. } => "run the newer version, or move state.db away to start without a history",
-        StateError::Sqlite { .. } => "look at the disk's space and health, and at the file's mode",
+        damage if damage.is_damage() => "look at the disk's health, and move state.db away to go on without a history",
+        _ => "look at the disk's space and health, and at the file's mode",
     };
     system(format!("the state database cannot be used: {e}")).with_hint(mend)
 }

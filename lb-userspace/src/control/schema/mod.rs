@@ -24,7 +24,7 @@ pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{
     Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, EventStatus, LastProbe, Listener, NextHop,
-    ReasonStatus, ServiceStatus, Services, Status,
+    ReasonStatus, ServiceStatus, Services, Status, SuspicionStatus,
 };
 
 use crate::core::api::Time;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Document, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
-use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall};
+use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, MemberCounters};
 
@@ -28,11 +28,27 @@ pub struct Status {
     pub settled: bool,
     /// Whether so many backends failed at once that the edge itself is suspected; tables are held meanwhile.
     pub edge_suspected: bool,
+    /// The services for which it is suspected.
+    #[serde(default)]
+    pub suspicions: Vec<SuspicionStatus>,
     /// Services in the configuration's order.
     pub services: Vec<ServiceStatus>,
     /// Configured backends that no service uses.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub unused_backends: Vec<BackendName>,
+}
+
+/// A service whose members failed at once, so that the edge itself is suspected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SuspicionStatus {
+    /// The service whose table is held.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub service: ServiceName,
+    /// Since when.
+    pub since: Timestamp,
+    /// What raised it, in words.
+    pub cause: String,
 }
 
 /// The daemon that answers.
@@ -247,6 +263,13 @@ impl Document for Services {
     const SCHEMA: &'static str = "rollcall.services/v1";
 }
 
+impl SuspicionStatus {
+    fn new(suspicion: &Suspicion) -> Self {
+        let Suspicion { service, since, cause } = suspicion;
+        Self { service: service.clone(), since: timestamp(*since), cause: cause.clone() }
+    }
+}
+
 impl Status {
     /// From the daemon's picture and counters.
     pub fn new(view: &View, counters: &Counters) -> Self {
@@ -267,7 +290,8 @@ impl Status {
             attached: view.attached.iter().map(Attachment::new).collect(),
             warnings: view.warnings.clone(),
             settled: view.roll_call.settled,
-            edge_suspected: view.roll_call.edge_suspected,
+            edge_suspected: !view.roll_call.suspicions.is_empty(),
+            suspicions: view.roll_call.suspicions.iter().map(SuspicionStatus::new).collect(),
             services: services(view, counters),
             unused_backends: (view.config.backends.keys())
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
