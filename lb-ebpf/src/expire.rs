@@ -2,13 +2,15 @@
 //! record, so no flow is freed twice, and no walk stalls the machine.
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
-use lb_common::abi::{EXAMINED_PER_RUN, FlowKey, HALF_OPEN_WAYS, Settings, Slot};
+use aya_ebpf::programs::XdpContext;
+use lb_common::abi::{EXAMINED_PER_RUN, Finding, FlowKey, HALF_OPEN_WAYS, Settings, Slot};
 use lb_common::conntrack::{Event, Phase, State};
 use lb_common::wire::l4;
 
 use crate::atomics::add64;
 use crate::control::{advance, answer_key, is_opposite};
 use crate::family::{Family, V4, V6};
+use crate::findings;
 use crate::half_open;
 use crate::maps::{CLOCK, SETTINGS};
 
@@ -25,13 +27,14 @@ pub fn some<F: Family>() {
 
 /// One run of `collect`.
 #[inline(always)]
-pub fn run() {
+pub fn run(ctx: &XdpContext) {
     let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else { return };
     // SAFETY: an array's value; `collect` alone writes these words.
-    let first = unsafe {
-        (*clock).jiffies = bpf_jiffies64();
+    let (now, first) = unsafe {
+        let now = bpf_jiffies64();
+        (*clock).jiffies = now;
         (*clock).monotonic_ns = bpf_ktime_get_ns();
-        add64(&raw mut (*clock).next_bucket, u64::from(EXAMINED_PER_RUN)) as u32
+        (now, add64(&raw mut (*clock).next_bucket, u64::from(EXAMINED_PER_RUN)) as u32)
     };
     for i in 0..EXAMINED_PER_RUN {
         next_record::<V4>();
@@ -39,6 +42,7 @@ pub fn run() {
         next_bucket::<V4>(settings, first.wrapping_add(i));
         next_bucket::<V6>(settings, first.wrapping_add(i));
     }
+    findings::tell(ctx, clock, settings, now);
 }
 
 /// Examines the record whose turn it is: frees it if its time is over, else queues it again.
@@ -47,14 +51,22 @@ fn next_record<F: Family>() -> u32 {
     let Ok(Some(key)) = F::ages().pop() else { return 0 };
     let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else { return 0 };
     unsafe { add64(&raw mut (*clock).examined, 1) };
-    // The queue holds a key for each record kept, with room for all that are in hand at once.
-    if !is_over::<F>(&key, settings) && F::ages().push(&key, 0).is_ok() {
-        return 0;
+    if !is_over::<F>(&key, settings) {
+        // The queue holds a key for each record kept, with room for all that are in hand at once.
+        if F::ages().push(&key, 0).is_ok() {
+            return 0;
+        }
+        findings::note(Finding::QueueFull);
     }
     free::<F>(&key);
     unsafe {
         add64(&raw mut (*clock).freed, 1);
-        add64(&raw mut (*clock).kept[F::INDEX], 1u64.wrapping_neg());
+        let kept = &raw mut (*clock).kept[F::INDEX];
+        if add64(kept, 1u64.wrapping_neg()) == 0 {
+            // Below zero it would refuse every flow: more than the limit.
+            add64(kept, 1);
+            findings::note(Finding::BelowZero);
+        }
     }
     0
 }
@@ -62,16 +74,26 @@ fn next_record<F: Family>() -> u32 {
 /// Whether a record's time is over: idle, in both directions, for its phase's limit.
 #[inline(always)]
 fn is_over<F: Family>(key: &FlowKey<F::Addr>, settings: &Settings) -> bool {
-    let Some(reverse) = F::flows().get_ptr_mut(key) else { return true };
+    let Some(reverse) = F::flows().get_ptr_mut(key) else {
+        findings::note(Finding::RecordWithoutFlow);
+        return true;
+    };
     // SAFETY: map values.
-    let (state, mut seen) = unsafe { (State((*reverse).state), (*reverse).last_seen) };
+    let mut seen = unsafe { (*reverse).last_seen };
     let forward_key = answer_key::<F>(unsafe { &*reverse }, key.proto);
-    if let Some(forward) = F::flows().get_ptr_mut(&forward_key) {
-        // The tuple may belong to a newer flow by now.
-        let (owns, forward_seen) = unsafe { (is_opposite::<F>(&*forward, key), (*forward).last_seen) };
-        if owns && forward_seen.wrapping_sub(seen) as i32 > 0 {
+    // The tuple may belong to a newer flow by now.
+    let forward = F::flows().get_ptr_mut(&forward_key).filter(|forward| is_opposite::<F>(unsafe { &**forward }, key));
+    if let Some(forward) = forward {
+        let forward_seen = unsafe { (*forward).last_seen };
+        if forward_seen.wrapping_sub(seen) as i32 > 0 {
             seen = forward_seen;
         }
+    }
+    // After the forward entry: that is given up only once the state says closed.
+    let state = State(unsafe { (&raw const (*reverse).state).read_volatile() });
+    if forward.is_none() && state.is_active() {
+        findings::note(Finding::HalfFlow);
+        return true;
     }
     let shift = settings.coarse_shift & 31;
     let now = (unsafe { bpf_jiffies64() } >> shift) as u32;

@@ -1,7 +1,7 @@
 //! Half-open flows: a fixed array of buckets. A newcomer takes an empty slot, else the oldest, and whatever that one
 //! owned (its reverse entry, its source port, its count) is freed by the same hand.
 
-use lb_common::abi::{Bucket, Flow, FlowKey, HALF_OPEN_WAYS, Slot};
+use lb_common::abi::{Bucket, Finding, Flow, FlowKey, HALF_OPEN_WAYS, Slot};
 use lb_common::conntrack::{Event, Phase, State};
 use lb_common::hash::FlowHash;
 
@@ -9,6 +9,7 @@ use crate::atomics::swap64;
 use crate::control::{advance, answer_key};
 use crate::count;
 use crate::family::Family;
+use crate::findings;
 use crate::frame::forget;
 
 /// A slot that this CPU owns: its state is `BUSY`.
@@ -145,6 +146,8 @@ pub fn release<F: Family>(slot: *mut Slot<F::Addr>) -> u32 {
             count::member(unsafe { (*reverse).member }, |stats| stats.unanswered += 1);
         }
         let _ = F::flows().remove(&reverse_key);
+    } else {
+        findings::note(Finding::SlotWithoutFlow);
     }
     0
 }

@@ -20,6 +20,7 @@ mod control;
 mod count;
 mod expire;
 mod family;
+mod findings;
 mod forward;
 mod frame;
 mod half_open;
@@ -68,8 +69,8 @@ pub fn lb(ctx: XdpContext) -> u32 {
 
 /// The collector: run by user space, never attached.
 #[xdp]
-pub fn collect(_ctx: XdpContext) -> u32 {
-    expire::run();
+pub fn collect(ctx: XdpContext) -> u32 {
+    expire::run(&ctx);
     XDP_PASS
 }
 
