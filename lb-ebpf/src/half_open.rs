@@ -101,10 +101,10 @@ pub fn find<F: Family>(bucket: *mut Bucket<F::Addr>, key: &FlowKey<F::Addr>, unk
     }
 }
 
-/// Takes a slot for a newcomer: an empty one, else the oldest, whose flow is closed and freed. `None`: another CPU was
-/// faster.
+/// Takes a slot for a newcomer: an empty one, else the oldest, whose flow is still in it. `None`: another CPU was faster.
+/// The flag says whether there is a flow: [`overwrite`] it, or `keep` it if nobody comes.
 #[inline(always)]
-pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32, unknown: u32) -> Option<Owned<F::Addr>> {
+pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32, unknown: u32) -> Option<(Owned<F::Addr>, bool)> {
     let mut victim = 0;
     let mut oldest = 0;
     for way in 0..HALF_OPEN_WAYS {
@@ -128,12 +128,14 @@ pub fn claim<F: Family>(bucket: *mut Bucket<F::Addr>, now: u32, unknown: u32) ->
     if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::BUSY {
         return None;
     }
-    let owned = take(slot, way as u32, owner)?;
-    if owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE {
-        count::member(unsafe { (*slot).flow.member }, |stats| stats.overwritten += 1);
-        release::<F>(slot);
-    }
-    Some(owned)
+    Some((take(slot, way as u32, owner)?, owner & Slot::<F::Addr>::STATE == Slot::<F::Addr>::LIVE))
+}
+
+/// Ends the flow in an owned slot for a newcomer's sake.
+#[inline(always)]
+pub fn overwrite<F: Family>(slot: *mut Slot<F::Addr>) {
+    count::member(unsafe { (*slot).flow.member }, |stats| stats.overwritten += 1);
+    release::<F>(slot);
 }
 
 /// Closes an owned slot's flow and frees its reverse entry, and with it its source port.

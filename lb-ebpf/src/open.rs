@@ -22,6 +22,10 @@ use crate::{count, expire, forward};
 const TRIES: u32 = 8;
 
 /// Opens a flow: its verdict if it is refused, else [`Step::SEND`].
+///
+/// Whatever can be refused without knowing the member is refused before the member is chosen, the half-open slot
+/// included, so that round robin's cursor counts opened flows. What is refused for the member's sake does take its turn:
+/// if it did not, one member without a free port would hold up the whole service.
 #[inline(never)]
 pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
@@ -30,6 +34,63 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     // SAFETY: this CPU's.
     let Work { found, next } = unsafe { &mut *work };
     let Frame { key, at } = found.frame();
+    let hash = next.hash;
+    let service = next.service.id;
+    let sources = F::pool_len(settings);
+    if sources == 0 || settings.port_count == 0 {
+        return count::drop_of(service, Reason::DropNoSource);
+    }
+    let Some(link) = Window::new(ctx).ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
+    let back = forward::way_back(ctx.ingress_ifindex() as u32, link, at.tags);
+    if back.dst & 1 != 0 || !back.is_resolved() {
+        return count::drop_of(service, Reason::DropMartian);
+    }
+    let now = unsafe { bpf_jiffies64() };
+    let claimed = half_open::bucket::<F>(hash, settings.half_open_mask)
+        .and_then(|bucket| half_open::claim::<F>(bucket, now as u32, settings.seed));
+    let Some((owned, occupied)) = claimed else { return count::drop_of(service, Reason::DropBusy) };
+    next.reverse.hop = back;
+    let refused = admit::<F>(settings, sources, key, next, now);
+    if refused != 0 {
+        if occupied {
+            owned.keep()
+        } else {
+            owned.vacate()
+        }
+        return refused;
+    }
+    if occupied {
+        half_open::overwrite::<F>(owned.slot);
+    }
+    let reverse_key = &next.reverse_key;
+    // SAFETY: the slot is ours.
+    unsafe {
+        copy(&raw mut (*owned.slot).key, key);
+        let forward = owned.flow();
+        copy(forward, &next.reverse);
+        (*forward).tag = F::tag(key);
+        copy(&raw mut (*forward).src, &reverse_key.dst);
+        copy(&raw mut (*forward).dst, &reverse_key.src);
+        (*forward).ports = reverse_key.ports.rotate_left(16);
+        ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(key, &reverse_key.reversed());
+        (*forward).counter = TrafficSlot::forward(next.reverse.member);
+        (*forward).seq = next.seq;
+        (*forward).direction = Direction::Forward as u32;
+    }
+    count::member(next.reverse.member, |stats| stats.opened += 1);
+    (next.way, next.owner, next.vacate) = (owned.way, owned.owner, 0);
+    Step::SEND
+}
+
+/// Chooses the member, completes the reverse entry (all but its hop, which is there) and inserts it: 0, or the verdict.
+#[inline(always)]
+fn admit<F: Family>(
+    settings: &Settings,
+    sources: u32,
+    key: &FlowKey<F::Addr>,
+    next: &mut Next<F::Addr>,
+    now: u64,
+) -> u32 {
     let hash = next.hash;
     let service = next.service.id;
     let id = select(service, hash);
@@ -45,16 +106,6 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     if !member.hop.is_resolved() {
         return count::drop_of(service, Reason::DropNoNextHop);
     }
-    let sources = F::pool_len(settings);
-    if sources == 0 || settings.port_count == 0 {
-        return count::drop_of(service, Reason::DropNoSource);
-    }
-    let Some(link) = Window::new(ctx).ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
-    let back = forward::way_back(ctx.ingress_ifindex() as u32, link, at.tags);
-    if back.dst & 1 != 0 || !back.is_resolved() {
-        return count::drop_of(service, Reason::DropMartian);
-    }
-    let now = unsafe { bpf_jiffies64() };
     let reverse = &mut next.reverse;
     reverse.last_seen = (now >> (settings.coarse_shift & 63)) as u32;
     // SAFETY: different places.
@@ -70,7 +121,6 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
     reverse.member = id;
     reverse.service = service;
     reverse.direction = Direction::Reverse as u32;
-    reverse.hop = back;
     reverse.answered = 0;
     let source = by_hash(hash.bucket(), sources) & (MAX_POOL as u32 - 1);
     // SAFETY: different places.
@@ -83,30 +133,7 @@ pub fn flow<F: Family>(ctx: &XdpContext) -> u32 {
         count::member(id, |stats| stats.ports_exhausted += 1);
         return count::drop_of(service, Reason::DropPortsExhausted);
     }
-    let owned = half_open::bucket::<F>(hash, settings.half_open_mask)
-        .and_then(|bucket| half_open::claim::<F>(bucket, now as u32, settings.seed));
-    let Some(owned) = owned else {
-        let _ = F::flows().remove(&next.reverse_key);
-        return count::drop_of(service, Reason::DropBusy);
-    };
-    let reverse_key = &next.reverse_key;
-    // SAFETY: the slot is ours.
-    unsafe {
-        copy(&raw mut (*owned.slot).key, key);
-        let forward = owned.flow();
-        copy(forward, &next.reverse);
-        (*forward).tag = F::tag(key);
-        copy(&raw mut (*forward).src, &reverse_key.dst);
-        copy(&raw mut (*forward).dst, &reverse_key.src);
-        (*forward).ports = reverse_key.ports.rotate_left(16);
-        ((*forward).l3_delta, (*forward).l4_delta) = deltas::<F>(key, &reverse_key.reversed());
-        (*forward).counter = TrafficSlot::forward(id);
-        (*forward).seq = next.seq;
-        (*forward).direction = Direction::Forward as u32;
-    }
-    count::member(id, |stats| stats.opened += 1);
-    (next.way, next.owner, next.vacate) = (owned.way, owned.owner, 0);
-    Step::SEND
+    0
 }
 
 /// Forwards a packet by the half-open slot that is ours, gives the slot back, and examines two records.
