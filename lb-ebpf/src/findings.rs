@@ -23,17 +23,20 @@ pub fn note(finding: Finding) {
 /// Logs what was found since the last time: at most one line a second for each kind.
 #[inline(always)]
 pub fn tell(ctx: &XdpContext, clock: *mut Clock, settings: &Settings, now: u64) {
-    // SAFETY: an array's value, here and below.
+    // SAFETY: an array's value.
     let last = unsafe { (*clock).logged_at };
     if now.wrapping_sub(last) < u64::from(settings.hz) {
         return;
     }
     for kind in 0..FINDINGS {
+        // SAFETY: as above.
         let (found, logged) = unsafe {
             ((&raw const (*clock).findings[kind]).read_volatile(), (&raw const (*clock).logged[kind]).read_volatile())
         };
         // Who moves the word logs the difference.
+        // SAFETY: as above.
         if found != logged && unsafe { swap64(&raw mut (*clock).logged[kind], logged, found) } {
+            // SAFETY: as above.
             unsafe { (*clock).logged_at = now };
             line(ctx, kind as u32, found.wrapping_sub(logged));
         }

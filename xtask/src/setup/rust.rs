@@ -14,10 +14,22 @@ use crate::sys;
 
 const DISTRIBUTION_CARGO: &str = "/usr/bin/cargo";
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
+/// Clippy of the same compiler, for `lint-ebpf`.
+pub const DISTRIBUTION_CLIPPY: &str = "/usr/bin/cargo-clippy";
 
 /// What is checked here.
 pub(super) fn needs() -> Vec<Need> {
-    vec![
+    let distribution_clippy = Need {
+        name: "clippy of the distribution's compiler".to_owned(),
+        purpose: ".ci/run only",
+        found: || match sys::is_file(DISTRIBUTION_CLIPPY) {
+            true => Ok("present".to_owned()),
+            false => Err(format!("no {DISTRIBUTION_CLIPPY}")),
+        },
+        bring: bring_clippy,
+        optional: true,
+    };
+    let mut needs = vec![
         Need {
             name: "library sources".to_owned(),
             purpose: "building `core` for the eBPF target",
@@ -32,7 +44,17 @@ pub(super) fn needs() -> Vec<Need> {
             bring: || sys::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"])),
             optional: true,
         },
-    ]
+    ];
+    if ebpf_cargo().is_some() {
+        needs.push(distribution_clippy);
+    }
+    needs
+}
+
+/// The package beside the compiler that is there.
+fn bring_clippy() -> Result<()> {
+    let package = if packages::is_installed("rustc-web") { "rust-web-clippy" } else { "rust-clippy" };
+    packages::install(&[package])
 }
 
 /// The cargo that must build the eBPF object, if it is not the one that builds the rest.
