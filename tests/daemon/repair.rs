@@ -34,6 +34,27 @@ fn maps_changed_by_others_are_repaired_and_reported() {
 }
 
 #[test]
+fn record_queued_by_others_is_logged_by_the_program_also_after_adoption() {
+    let mut stage = Stage::new();
+    let log = stage.bed.scratch.path("rollcall.log");
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/AGES4");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    for times in 1..=2 {
+        let stray = ["7"; 16];
+        stage.bed.edge.run("bpftool", &[&["map", "enqueue", "pinned", pin, "value"], &stray[..]].concat());
+        poll::until(FOUND, "the program's line in the daemon's log", || {
+            let text = std::fs::read_to_string(&log).map_err(|e| e.to_string())?;
+            let said = |line: &&str| line.contains("WARN rollcall::ebpf: keys in the record queue without a flow");
+            if text.lines().filter(said).count() == times { Ok(()) } else { Err(text) }
+        });
+        // The next daemon writes on in the same file.
+        stage.rollcall.kill();
+        stage.start();
+    }
+    stage.wait_for_service();
+}
+
+#[test]
 fn vip_removed_by_others_returns() {
     let stage = Stage::new();
     let vip = stage.bed.vip(Family::V4).to_string();

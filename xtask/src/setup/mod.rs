@@ -4,7 +4,7 @@
 
 mod linker;
 mod packages;
-mod rust;
+pub mod rust;
 
 use std::process::ExitCode;
 

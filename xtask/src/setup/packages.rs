@@ -77,6 +77,12 @@ pub fn is_offered(package: &str) -> bool {
     policy.lines().any(|line| line.trim().strip_prefix("Candidate:").is_some_and(|version| version.trim() != "(none)"))
 }
 
+/// Whether a package is installed.
+pub fn is_installed(package: &str) -> bool {
+    let state = sys::read(Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Abbrev}", package]));
+    state.is_some_and(|state| state.starts_with("ii"))
+}
+
 /// Refreshes the package lists, once a run.
 pub fn update() -> Result<()> {
     static ONCE: Once = Once::new();

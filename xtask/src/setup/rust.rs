@@ -5,7 +5,7 @@
 
 // The build script's own: what is accepted here must be what it takes.
 #[path = "../../../lb-userspace/build/compiler.rs"]
-mod compiler;
+pub mod compiler;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,9 +16,22 @@ use self::compiler::{Compiler, Origin};
 use super::{Need, packages};
 use crate::{sys, workspace};
 
+/// Clippy of the distribution's compiler, for `lint-ebpf`.
+pub const DISTRIBUTION_CLIPPY: &str = "/usr/bin/cargo-clippy";
+
 /// What is checked here.
 pub(super) fn needs() -> Vec<Need> {
-    vec![
+    let distribution_clippy = Need {
+        name: "clippy of the distribution's compiler".to_owned(),
+        purpose: ".ci/run only",
+        found: || match Path::new(DISTRIBUTION_CLIPPY).is_file() {
+            true => Ok("present".to_owned()),
+            false => Err(format!("no {DISTRIBUTION_CLIPPY}")),
+        },
+        bring: bring_clippy,
+        optional: true,
+    };
+    let mut needs = vec![
         Need {
             name: "library sources".to_owned(),
             purpose: "building `core` for the eBPF target",
@@ -33,11 +46,21 @@ pub(super) fn needs() -> Vec<Need> {
             bring: || sys::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"])),
             optional: true,
         },
-    ]
+    ];
+    if compiler().is_ok_and(|compiler| compiler.origin == Origin::Distribution) {
+        needs.push(distribution_clippy);
+    }
+    needs
+}
+
+/// The package beside the compiler that is there.
+fn bring_clippy() -> Result<()> {
+    let package = if packages::is_installed("rustc-web") { "rust-web-clippy" } else { "rust-clippy" };
+    packages::install(&[package])
 }
 
 /// The compiler that builds the eBPF object, as lb-userspace's build script chooses it.
-fn compiler() -> Result<Compiler, String> {
+pub fn compiler() -> Result<Compiler, String> {
     compiler::find(Path::new("rustc"), &workspace::cargo_program(), &workspace::root())
 }
 
