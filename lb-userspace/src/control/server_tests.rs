@@ -228,6 +228,18 @@ async fn stop_ends_the_server_and_removes_the_socket() {
 }
 
 #[tokio::test]
+async fn socket_is_deserted_only_if_nobody_listens() {
+    let running = start().await;
+    assert!(!running.client().is_deserted().await);
+    let stale = running.socket.with_file_name("stale.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&stale).unwrap();
+    assert!(!Client::new(&stale).is_deserted().await, "a daemon that is slow to accept is taken for none");
+    drop(silent);
+    assert!(Client::new(&stale).is_deserted().await);
+    assert!(Client::new(running.socket.with_file_name("none.sock")).is_deserted().await);
+}
+
+#[tokio::test]
 async fn client_at_a_socket_of_something_else_says_so() {
     let running = start().await;
     let error = running.client().get::<Status>("/v1/stats").await.unwrap_err();

@@ -131,7 +131,11 @@ impl<'a> Planner<'a> {
     /// The service's id and entry.
     fn service(&mut self, service: &Service) -> Option<ServiceId> {
         let key = encode::service_key(&service.listen);
-        let id = self.request.kernel.services.get(&key).map(|info| info.id).or_else(|| self.service_ids.take());
+        let known = self.request.kernel.services.get(&key).map(|info| info.id);
+        // Only foreign hands can have written one that is out of range, or another service's.
+        let taken = |id: ServiceId| self.plan.state.services.values().any(|info| info.id == id);
+        let known = known.filter(|&id| id < MAX_SERVICES && !taken(id));
+        let id = known.or_else(|| self.service_ids.take());
         let Some(id) = id else {
             self.plan.shortages.push(format!("service {}: all {MAX_SERVICES} service ids are taken", service.name));
             return None;
@@ -235,5 +239,38 @@ impl<'a> Planner<'a> {
         let service = service.cloned();
         let service = service.unwrap_or_else(|| ServiceName::new(&format!("removed-{}", member.service)).expect(valid));
         MemberName { service, backend }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing;
+
+    #[test]
+    fn service_ids_that_foreign_hands_wrote_are_not_believed() {
+        let config = testing::config();
+        let keys: Vec<_> = config.services.iter().map(|s| encode::service_key(&s.listen)).collect();
+        assert!(keys.len() > 1);
+        let meta = Meta { arena_slots: 1 << 20, hz: 250, half_open_buckets: 1024, ..Meta::default() };
+        for wrong in [3, MAX_SERVICES, u32::MAX] {
+            let info = ServiceInfo { id: wrong, ..ServiceInfo::default() };
+            let kernel =
+                KernelState { services: keys.iter().map(|&key| (key, info)).collect(), ..KernelState::default() };
+            let request = Request {
+                meta: &meta,
+                config: &config,
+                kernel: &kernel,
+                macs: None,
+                hops: &Hops::default(),
+                weights: &BTreeMap::new(),
+                drained: &BTreeSet::new(),
+                unused: &BTreeSet::new(),
+            };
+            let plan = plan(&request, &mut Cache::default());
+            let ids: BTreeSet<ServiceId> = plan.services.values().copied().collect();
+            assert_eq!((ids.len(), plan.shortages.len()), (keys.len(), 0), "{ids:?}");
+            assert!(ids.iter().all(|&id| id < MAX_SERVICES), "{ids:?}");
+        }
     }
 }
