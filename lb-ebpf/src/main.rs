@@ -20,6 +20,7 @@ mod control;
 mod count;
 mod expire;
 mod family;
+mod findings;
 mod forward;
 mod frame;
 mod half_open;
@@ -31,6 +32,7 @@ mod open;
 mod promote;
 mod reset;
 mod step;
+mod time;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 use lb_common::abi::{FlowKey, Reason};
@@ -45,7 +47,9 @@ use step::Step;
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
     let window = Window::new(&ctx);
-    let Some(link) = window.ptr(0, eth::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: 14 bytes at `link`.
     let proto = unsafe { load16(link.add(eth::TYPE)) };
     if proto == eth::IPV4 {
@@ -68,8 +72,8 @@ pub fn lb(ctx: XdpContext) -> u32 {
 
 /// The collector: run by user space, never attached.
 #[xdp]
-pub fn collect(_ctx: XdpContext) -> u32 {
-    expire::run();
+pub fn collect(ctx: XdpContext) -> u32 {
+    expire::run(&ctx);
     XDP_PASS
 }
 
@@ -81,7 +85,9 @@ const IPV6: u32 = 1 << 8;
 #[inline(never)]
 fn tagged(ctx: &XdpContext) -> u32 {
     let window = Window::new(ctx);
-    let Some(link) = eth::link(&window) else { return count::pass(Reason::PassNotIp) };
+    let Some(link) = eth::link(&window) else {
+        return count::pass(Reason::PassNotIp);
+    };
     let tags = u32::from(link.outer) | u32::from(link.inner) << 16;
     match link.proto {
         eth::IPV4 => unusual::<V4>(ctx, link.l3, tags),
@@ -97,13 +103,18 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
     let Some(window) = window.with(eth::HEADER + F::HEADER + l4::TCP_HEADER) else {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
-    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: an IP header's length at `header`, in this and the following reads.
     let dst = unsafe { F::destination(header) };
     if !may_be_ours::<F>(&dst) {
         return count::pass(Reason::PassNotOurs);
     }
-    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    let Some(settings) = maps::SETTINGS.get(0) else {
+        return count::pass(Reason::PassNotOurs);
+    };
+    // SAFETY: as above.
     let Some(found) = (unsafe { F::plain(header, eth::HEADER) }) else {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
@@ -125,7 +136,9 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
 #[inline(never)]
 fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
     let window = Window::new(ctx);
-    let Some(header) = window.ptr(l3, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(header) = window.ptr(l3, F::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: an IP header's length at `header`.
     let dst = unsafe { F::destination(header) };
     if !may_be_ours::<F>(&dst) {

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use lb_common::abi::{Algorithm, programs};
+use lb_common::abi::{Algorithm, Clock, FINDINGS, maps, programs};
 use lb_common::wire::l4::{ACK, FIN, RST, SYN};
 use lb_tests::packet::craft::{CLIENT_MAC, Craft, EDGE_MAC, L4};
 use lb_tests::packet::plane::Sizes;
@@ -103,6 +103,11 @@ fn two_cpus_on_the_same_flows_lose_nothing(#[case] family: Family, #[case] v6: b
     assert_eq!(ledger.kept, ledger.queued, "{ledger:?}");
     assert_eq!(ledger.records, ledger.live_slots + ledger.queued, "each record has one owner: {ledger:?}");
     assert_eq!(ledger.orphans, 0, "a forward entry without its record: {ledger:?}");
+    assert_eq!(
+        world.plane.array::<Clock>(maps::CLOCK).get(&0, 0).expect("CLOCK").findings,
+        [0; FINDINGS],
+        "nothing that cannot be was met on the way"
+    );
     let members = if v6 { [6, 7] } else { [2, 3] };
     let stats = members.map(|m| world.plane.stats(m));
     let (opened, closed) = stats.iter().fold((0, 0), |(o, c), s| (o + s.opened, c + s.closed));

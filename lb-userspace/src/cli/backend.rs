@@ -9,7 +9,7 @@ use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
 use super::{Context, Outcome, reload, status, words};
 use crate::config::model::{BackendName, ServiceName};
-use crate::control::daemon::{ControlError, Edit, ErrorCode};
+use crate::control::daemon::{ControlError, Edit};
 use crate::control::schema::{Applied, Backends, EventStatus};
 use crate::core::api::EventKind;
 
@@ -138,8 +138,7 @@ async fn show(context: &Context, name: &BackendName) -> Outcome {
     let known: Vec<_> = all.backends.iter().map(|b| b.name.to_string()).collect();
     all.backends.retain(|b| b.name == *name);
     if all.backends.is_empty() {
-        return Err(ControlError::new(ErrorCode::NotFound, format!("there is no backend \"{name}\""))
-            .with_hint(format!("known: {}", known.join(", "))));
+        return Err(ControlError::not_found("backend", name.as_str(), known.iter().map(String::as_str)));
     }
     context.output.show(all, details)
 }
@@ -152,7 +151,8 @@ fn list(backends: &Backends, paint: Paint) -> String {
     if backends.backends.is_empty() {
         return "no backends are configured\n".into();
     }
-    let mut table = Table::new(["BACKEND", "ADDRESSES", "ROTATION", "SERVICES", "OWNER"]);
+    let mut table = Table::new(["BACKEND", "ADDRESSES", "ROTATION", "SERVICES", "OWNER"])
+        .narrow(Some("SERVICES"), &["OWNER", "ADDRESSES"]);
     for b in &backends.backends {
         let members = || b.services.iter().flat_map(|s| s.backends.iter().map(move |m| (s, m)));
         let (all, out) = (members().count(), members().filter(|(_, m)| !m.in_rotation).count());
@@ -203,7 +203,7 @@ fn events(all: &[EventStatus], now: Timestamp, paint: Paint) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]);
+    let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]).narrow(Some("CAUSE"), &[]);
     for e in all.iter().rev().take(EVENTS) {
         let tone = match e.kind {
             EventKind::Up | EventKind::InRotation => Tone::Good,
@@ -235,14 +235,14 @@ web-01    10.0.0.1   in             www, dns
 web-02    10.0.0.2   OUT            www (out)
 web-03    10.0.0.3   in             www        shop team
 ";
-        assert_eq!(list(&backends, Paint(false)), expected);
+        assert_eq!(list(&backends, Paint::PLAIN), expected);
     }
 
     #[test]
     fn details_of_a_backend_name_its_next_hop_or_that_there_is_none() {
         let mut backends = Backends::new(&testing::view(), &testing::counters());
         backends.backends.retain(|b| b.name.as_str().starts_with("web-0"));
-        let text = details(&backends, Paint(false));
+        let text = details(&backends, Paint::PLAIN);
         assert!(text.contains("next hop: 02:00:00:00:00:01 by interface 2"), "{text}");
         assert!(text.contains("next hop: unresolved"), "{text}");
     }
@@ -251,7 +251,7 @@ web-03    10.0.0.3   in             www        shop team
     fn details_of_a_backend_end_with_its_own_events_newest_first() {
         let mut backends = Backends::new(&testing::view(), &testing::counters());
         backends.backends.retain(|b| b.name.as_str() == "web-02");
-        let text = details(&backends, Paint(false));
+        let text = details(&backends, Paint::PLAIN);
         let (_, events) = text.split_once("\nevents\n").expect("it has events");
         let expected = "  AGO  EVENT            SERVICE  CAUSE
   4 m  OUT of rotation  www      probe failed: connection refused
@@ -261,8 +261,8 @@ web-03    10.0.0.3   in             www        shop team
 
         let event = backends.backends[0].events[0].clone();
         backends.backends[0].events = vec![event; EVENTS + 1];
-        assert_eq!(details(&backends, Paint(false)).matches("3 probes failed").count(), EVENTS);
+        assert_eq!(details(&backends, Paint::PLAIN).matches("3 probes failed").count(), EVENTS);
         backends.backends[0].events.clear();
-        assert!(!details(&backends, Paint(false)).contains("events"));
+        assert!(!details(&backends, Paint::PLAIN).contains("events"));
     }
 }

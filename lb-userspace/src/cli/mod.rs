@@ -10,6 +10,7 @@ mod doctor;
 mod down;
 mod flows;
 mod output;
+mod plain;
 mod reload;
 mod run;
 mod service;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::output::{Colour, Format, Output};
-use crate::config::{PathKey, path_in};
+use crate::config::{PathKey, path_in, text_of};
 use crate::control::client::Client;
 use crate::control::daemon::{ControlError, ErrorCode};
 
@@ -173,7 +174,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Reload => reload::run(&context).await,
             Verb::Down(args) => down::run(&context, args).await,
             Verb::Doctor => doctor::run(&context).await,
-            Verb::Completions(args) => completions::run(&args),
+            Verb::Completions(args) => completions::run(&context, &args),
         }
     })
 }
@@ -182,7 +183,7 @@ fn dispatch(cli: Cli) -> Outcome {
 /// the default.
 fn socket_of(file: &Path) -> PathBuf {
     crate::config::load(file).map_or_else(
-        |_| path_in(&std::fs::read_to_string(file).unwrap_or_default(), PathKey::Socket),
+        |_| path_in(&text_of(file).unwrap_or_default(), PathKey::Socket),
         |loaded| loaded.config.control.socket,
     )
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
-use super::table::{Cell, Table};
+use super::table::{Cell, Table, wrap};
 use super::{Context, Outcome, words};
 use crate::control::schema::{BackendStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
+
+/// Backends that the first line names; the tables have all.
+const OUTS: usize = 5;
 
 pub(super) async fn run(context: &Context) -> Outcome {
     let status: Status = context.client.get("/v1/status").await?;
@@ -21,9 +24,11 @@ fn render(status: &Status, paint: Paint) -> String {
         Some(suspicion) => (Tone::Bad, format!("{suspicion}; {}", verdict(status).1)),
         None => verdict(status),
     };
-    let mut out = paint.text(tone, &line) + "\n";
+    let mut out = paint.text(tone, &prose(&line, paint)) + "\n";
     for warning in warnings(status) {
-        out += &format!("{} {warning}\n", paint.text(Tone::Warn, "warning:"));
+        let text = prose(&format!("warning: {warning}"), paint);
+        let (word, rest) = text.split_at("warning:".len());
+        out += &format!("{}{rest}\n", paint.text(Tone::Warn, word));
     }
     for s in &status.services {
         out.push('\n');
@@ -37,6 +42,11 @@ fn render(status: &Status, paint: Paint) -> String {
     out += &paint.text(Tone::Dim, &footer(status));
     out.push('\n');
     out
+}
+
+/// A sentence, broken between words where the terminal would break it anywhere.
+fn prose(text: &str, paint: Paint) -> String {
+    paint.width.map_or_else(|| text.to_owned(), |width| wrap(text, width.saturating_sub(2)).join("\n  "))
 }
 
 /// `EDGE SUSPECTED for 40 s in web, dns, 4 backends held although down`: what is in rotation then says little.
@@ -65,6 +75,7 @@ fn verdict(status: &Status) -> (Tone, String) {
     let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
     let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
     match (total, outs.len()) {
+        (0, _) if !status.unused_backends.is_empty() => (Tone::Warn, "no service has a backend".to_owned()),
         (0, _) => (Tone::Warn, "no backends are configured".to_owned()),
         (1, 0) => {
             (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("the only backend is in rotation{doubt}"))
@@ -72,7 +83,11 @@ fn verdict(status: &Status) -> (Tone, String) {
         (n, 0) => {
             (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("all {n} backends in rotation{doubt}"))
         }
-        (n, out) => (Tone::Bad, format!("{} of {n} in rotation{doubt}: {}", n - out, outs.join("; "))),
+        (n, out) => {
+            let more = if out > OUTS { format!("; and {} more", out - OUTS) } else { String::new() };
+            let outs = outs[..out.min(OUTS)].join("; ");
+            (Tone::Bad, format!("{} of {n} in rotation{doubt}: {outs}{more}", n - out))
+        }
     }
 }
 
@@ -128,7 +143,8 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
         ">OPENED",
         "LAST PROBE",
         "REASON",
-    ]);
+    ])
+    .narrow(Some("REASON"), &["LAST PROBE", "OPENED", "WEIGHT", "ADDRESS", "HEALTH", "ACTIVE"]);
     for b in &service.backends {
         table.row(row(b, now));
     }
@@ -168,7 +184,7 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
     };
     let probe = match &b.last_probe {
         None => "none".to_owned(),
-        Some(p) => format!("{} ago, {:.1} ms", words::since(p.time, now), p.duration_ms),
+        Some(p) => format!("{} ago, {}", words::since(p.time, now), words::duration_ms(p.duration_ms)),
     };
     let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now)).collect();
     vec![
@@ -206,7 +222,10 @@ fn footer(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::config::model::BackendName;
     use crate::control::schema::SuspicionStatus;
     use crate::control::testing;
 
@@ -216,14 +235,35 @@ mod tests {
         status
     }
 
-    #[test]
-    fn render_of_a_view_with_troubles_is_as_approved() {
-        let expected = include_str!("golden/status.txt");
-        let got = render(&status(), Paint(false));
+    #[rstest]
+    #[case::any_width(None, "status.txt", include_str!("golden/status.txt"))]
+    #[case::narrow(Some(80), "status-80.txt", include_str!("golden/status-80.txt"))]
+    fn render_of_a_view_with_troubles_is_as_approved(
+        #[case] width: Option<usize>,
+        #[case] file: &str,
+        #[case] expected: &str,
+    ) {
+        let got = render(&status(), Paint { width, ..Paint::PLAIN });
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(crate::docs::root().join("lb-userspace/src/cli/golden/status.txt"), &got).unwrap();
+            let file = crate::docs::root().join("lb-userspace/src/cli/golden").join(file);
+            std::fs::write(file, &got).unwrap();
         }
         assert_eq!(got, expected);
+        let widest = got.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= width.or(Some(usize::MAX)), "{got}");
+    }
+
+    #[test]
+    fn verdict_of_many_out_names_some_and_counts_the_rest() {
+        let mut status = status();
+        let out = status.services[0].backends[1].clone();
+        status.services.truncate(1);
+        let many =
+            (0..9).map(|i| BackendStatus { backend: BackendName::new(&format!("b{i}")).unwrap(), ..out.clone() });
+        status.services[0].backends = many.collect();
+        let (_, line) = verdict(&status);
+        assert!(line.starts_with("0 of 9 in rotation: b0 out for"), "{line}");
+        assert!(line.contains("b4 out") && !line.contains("b5 out") && line.ends_with("; and 4 more"), "{line}");
     }
 
     #[test]
@@ -238,6 +278,8 @@ mod tests {
         status.services[0].backends.truncate(1);
         assert_eq!(verdict(&status), (Tone::Good, "the only backend is in rotation".into()));
         status.services.clear();
+        assert_eq!(verdict(&status), (Tone::Warn, "no service has a backend".into()));
+        status.unused_backends.clear();
         assert_eq!(verdict(&status), (Tone::Warn, "no backends are configured".into()));
     }
 
@@ -259,7 +301,7 @@ mod tests {
         let service = status.services[0].name.clone();
         status.services[0].backends[1].in_rotation = true;
         status.suspicions = vec![SuspicionStatus { service, since, cause: "3 of 4 members failed".into() }];
-        let text = render(&status, Paint(false));
+        let text = render(&status, Paint::PLAIN);
         assert!(text.starts_with("EDGE SUSPECTED for 40 s in www, 1 held although down; "), "{text}");
         assert!(text.contains("warning: service www: 3 of 4 members failed, so this host is suspected"), "{text}");
     }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use lb_common::abi::Descriptor;
 
+/// Bytes that a configuration file may have: a hundred thousand backends fit.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// Path of the configuration file.
 pub const CONFIG_PATH: &str = "/etc/rollcall/rollcall.toml";
 /// Path of the control socket.
@@ -22,7 +25,7 @@ pub const PORTS: RangeInclusive<u16> = 1024..=65535;
 pub const MAX_FLOWS: u32 = 131_072;
 /// Half-open flows per family.
 pub const MAX_HALF_OPEN: u32 = 65_536;
-/// Slots of the arena: 16 MiB, room for two generations of 32 tables of [`TABLE_SIZE`].
+/// Slots of the arena: 16 MiB, room for two generations of 128 tables of [`TABLE_SIZE`].
 pub const ARENA_SLOTS: u32 = 1 << 22;
 /// Life of a half-open flow.
 pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +41,10 @@ pub const CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TIME_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Slots of a service's table. A size is fixed for the life of its service, so the default cannot follow the number of
-/// members: this prime gives 65 members 1,000 slots each, and costs 256 KiB for each generation.
-pub const TABLE_SIZE: u32 = 65_521;
+/// members: this prime gives 16 members [`SLOTS_PER_MEMBER`] each, and costs 64 KiB for each generation.
+pub const TABLE_SIZE: u32 = 16_381;
+/// Slots that a member of a `"maglev"` table should have, so that its share is right within a percent or two.
+pub const SLOTS_PER_MEMBER: u32 = 1000;
 /// How long a reason may stand before it escalates.
 pub const EXPECTED_OUT: Duration = Duration::from_secs(600);
 /// A member's weight.

@@ -226,7 +226,8 @@ pub(super) const KEYS: &[Key] = &[
         Default("4194304"),
         "4194304",
         "Slots of all tables together, 4 bytes each; at least twice the sum of all `table_size`, since a table is \
-         built beside the one in use. Fixed while the data plane is up.",
+         built beside the one in use. The default holds 128 services of the default `table_size`. Fixed while the data \
+         plane is up.",
     ),
     key(
         Conntrack,
@@ -374,8 +375,8 @@ pub(super) const KEYS: &[Key] = &[
         Service,
         "table_size",
         "integer, 1 to 4194303, at least the number of members; a prime for `\"maglev\"`",
-        Default("65521"),
-        "65521",
+        Default("16381"),
+        "16381",
         "Slots of the selection table. Take 1,000 for each member you ever expect: the size is fixed for the life of \
          the service, as refitting it would move most flows. For `\"round-robin\"` it is an upper bound.",
     ),

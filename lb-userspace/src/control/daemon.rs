@@ -83,7 +83,7 @@ pub struct FlowQuery {
 
 /// An edit of the backend list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Edit {
     /// Add a server and make it a member of services. If the server exists, only the memberships are added.
     AddBackend {

@@ -1,15 +1,18 @@
 //! Paths and their handlers. Each asks the daemon, shapes the answer, and decides nothing.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 
+use super::connections::Limits;
 use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
@@ -108,9 +111,11 @@ async fn reload<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor
 async fn edit<D: Daemon>(
     State(daemon): State<D>,
     actor: axum::Extension<Actor>,
-    body: Result<Bytes, BytesRejection>,
+    limits: axum::Extension<Limits>,
+    request: Request,
 ) -> Result<Json<Envelope<Applied>>, Response> {
-    let body = body.map_err(|e| refuse_body(&e))?;
+    let body = tokio::time::timeout(limits.body, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| late_body(limits.body))?.map_err(|e| refuse_body(&e))?;
     let edit: Edit = serde_json::from_slice(&body).map_err(|e| {
         ControlError::new(ErrorCode::Usage, format!("the request's body is no edit: {e}")).into_response()
     })?;
@@ -137,6 +142,11 @@ async fn wrong_method(request: Request) -> Response {
     let error =
         ControlError::new(ErrorCode::Usage, format!("{} is not for {}", request.uri().path(), request.method()));
     (StatusCode::METHOD_NOT_ALLOWED, Json(Envelope::new(Failure::from(error)))).into_response()
+}
+
+fn late_body(limit: Duration) -> Response {
+    let error = ControlError::new(ErrorCode::Usage, format!("the request's body did not arrive within {limit:?}"));
+    (StatusCode::REQUEST_TIMEOUT, Json(Envelope::new(Failure::from(error)))).into_response()
 }
 
 fn refuse_body(rejection: &BytesRejection) -> Response {

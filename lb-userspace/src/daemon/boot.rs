@@ -8,7 +8,7 @@ use super::clock;
 use super::lock::InstanceLock;
 use super::revise::{Change, Journal, Recovery, unusable};
 use crate::config::{self, PathKey, model::Config};
-use crate::control::daemon::{ControlError, ErrorCode};
+use crate::control::daemon::ControlError;
 use crate::io::state::State;
 
 /// A configuration that runs, or is about to.
@@ -50,10 +50,7 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
     let loaded = config::load(path);
     let state_dir = match &loaded {
         Ok(loaded) => loaded.config.control.state_dir.clone(),
-        Err(_) => {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            config::path_in(&text, PathKey::StateDir)
-        }
+        Err(_) => config::path_in(&config::text_of(path).unwrap_or_default(), PathKey::StateDir),
     };
     // A host that has never run a good configuration gets no state from a bad one.
     if let (Err(e), false) = (&loaded, state_dir.join("state.db").exists()) {
@@ -92,6 +89,6 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {
-    ControlError::new(ErrorCode::Config, e.to_string())
+    ControlError::new(e.code(), e.to_string())
         .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
 }

@@ -106,14 +106,20 @@ impl Actor {
         let later = config::diff::needs_restart(&old.config, &new);
         changes.extend(later.into_iter().map(|key| format!("{key}: takes effect when the daemon starts again")));
         if target == Target::FileAndRunning {
-            block_in_place(|| self.journal.write(&old.sha256, &change))?;
+            changes.extend(block_in_place(|| self.journal.write(&old.sha256, &change))?);
         }
         let new = Arc::new(new);
         match self.switch(&old.config, &new).await {
             Ok(problems) => changes.extend(problems.into_iter().map(|why| format!("not in force: {why}"))),
             Err(e) => {
-                if target == Target::FileAndRunning {
-                    block_in_place(|| self.journal.revert(&old.text))?;
+                if target == Target::FileAndRunning
+                    && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
+                {
+                    return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}"))
+                        .with_hint(
+                            "the file differs from what runs: put the old text back, or mend the cause and `rollcall \
+                             reload`",
+                        ));
                 }
                 return Err(e);
             }

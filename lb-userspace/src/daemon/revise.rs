@@ -8,9 +8,10 @@
 use std::path::{Path, PathBuf};
 
 use super::error::system;
+use super::file::Replaced;
 use super::{crash, file};
 use crate::config;
-use crate::control::daemon::{Actor, ControlError};
+use crate::control::daemon::{Actor, ControlError, ErrorCode};
 use crate::core::api::Time;
 use crate::io::net::Placement;
 use crate::io::state::{Intent, NewRevision, Revision, State, StateError};
@@ -80,8 +81,9 @@ impl Journal {
         Ok(if reverted { Recovery::Reverted(intent.cause) } else { Recovery::Overtaken(intent.cause) })
     }
 
-    /// Steps 1 and 2: journals the change and replaces the file. On an error nothing was changed.
-    pub fn write(&mut self, old_sha256: &str, change: &Change) -> Result<(), ControlError> {
+    /// Steps 1 and 2: journals the change and replaces the file. On an error nothing was changed. Returns what people
+    /// should know of a file that was replaced, but not for certain on the disk.
+    pub fn write(&mut self, old_sha256: &str, change: &Change) -> Result<Option<String>, ControlError> {
         crash::point("before_intent");
         self.state
             .begin(&Intent {
@@ -94,20 +96,41 @@ impl Journal {
             })
             .map_err(unusable)?;
         crash::point("after_intent");
-        if let Err(e) = file::replace(&self.path, &change.text) {
+        // Checked again as late as can be: what someone saved meanwhile must not be lost.
+        if file::digest(&self.path).as_deref() != Some(old_sha256) {
+            let _ = self.state.drop_intent();
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{} was changed or removed by someone else at the same moment", self.path.display()),
+            )
+            .with_hint("look at it, apply it with `rollcall reload`, then repeat the edit"));
+        }
+        let replaced = file::replace(&self.path, &change.text).map_err(|e| {
             // If the journal fails now too, recovery finds the old file and drops the intent.
             let _ = self.state.drop_intent();
-            return Err(system(format!("cannot replace {}: {e}", self.path.display()))
-                .with_hint("look at the file system's space, and the directory's mode and attributes"));
-        }
+            system(format!("cannot replace {}: {e}", self.path.display()))
+                .with_hint("look at the file system's space, and the directory's mode and attributes")
+        })?;
         crash::point("after_rename");
-        Ok(())
+        Ok(self.doubt(&replaced))
+    }
+
+    fn doubt(&self, replaced: &Replaced) -> Option<String> {
+        let Replaced::UntilPowerFails(e) = replaced else { return None };
+        let doubt = format!(
+            "{} is replaced, but its directory cannot be written to the disk ({e}): after a power failure it may be the old \
+             one again; look at the disk",
+            self.path.display()
+        );
+        tracing::warn!("{doubt}");
+        Some(doubt)
     }
 
     /// Takes [`Journal::write`] back, where step 3 failed: the file is again what it was.
     pub fn revert(&mut self, old_text: &str) -> Result<(), ControlError> {
-        file::replace(&self.path, old_text)
+        let replaced = file::replace(&self.path, old_text)
             .map_err(|e| system(format!("cannot put the old text back into {}: {e}", self.path.display())))?;
+        self.doubt(&replaced);
         self.state.drop_intent().map_err(unusable)
     }
 
@@ -237,6 +260,17 @@ mod tests {
         assert_eq!(journal.recover(now()).unwrap(), recovery);
         assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), found, "recovery leaves the file alone");
         assert_eq!(journal.last_revision().unwrap().unwrap().recorded.text, revision);
+    }
+
+    #[test]
+    fn write_over_what_someone_just_saved_is_refused_and_leaves_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        std::fs::write(journal.path(), "someone = 'else'\n").unwrap();
+        let refused = journal.write(&config::sha256(OLD), &change(NEW)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), "someone = 'else'\n");
+        assert_eq!(journal.recover(now()).unwrap(), Recovery::Clean);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::picture::Topic;
 use super::{crash, file, notify};
 use crate::core::api::Input;
 use crate::core::kernel::KernelState;
-use crate::io::bpf::DataPlane;
+use crate::io::bpf::{DataPlane, ProgramLog};
 
 /// Seconds between two looks at the file and at leaving members.
 const LOOK_EVERY: u64 = 5;
@@ -180,8 +180,9 @@ impl Actor {
     }
 }
 
-/// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds.
-pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
+/// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds, and passes on
+/// what the program logs meanwhile.
+pub async fn collect(plane: Arc<DataPlane>, mut log: Option<ProgramLog>, reports: mpsc::Sender<Report>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let buckets = u64::from(plane.meta().half_open_buckets);
@@ -189,12 +190,20 @@ pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
     loop {
         second.tick().await;
         let plane = plane.clone();
-        let result = match spawn_blocking(move || plane.collect(rounds)).await {
-            Ok(Ok(clock)) => {
-                rounds = self::rounds(buckets, Some(&clock));
-                Ok(())
+        let mut lines = log.take();
+        let run = spawn_blocking(move || {
+            let result = plane.collect(rounds);
+            if let Some(lines) = &mut lines {
+                lines.flush();
             }
-            Ok(Err(e)) => Err(e.to_string()),
+            (result, lines)
+        });
+        let result = match run.await {
+            Ok((result, lines)) => {
+                log = lines;
+                result.map(|clock| rounds = self::rounds(buckets, Some(&clock))).map_err(|e| e.to_string())
+            }
+            // Collection goes on with the next second; what is logged is lost from here on.
             Err(e) => Err(e.to_string()),
         };
         if reports.send(Report::Collected(result)).await.is_err() {

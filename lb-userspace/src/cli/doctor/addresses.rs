@@ -1,13 +1,13 @@
-//! Configuration, addresses, source ports, next hops, and what every operator of an XDP program should know.
+//! Configuration, addresses, source ports, and what every operator of an XDP program should know.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::facts::Facts;
-use super::{bad, ok};
+use super::{bad, hops, ok};
 use crate::config::lint;
 use crate::config::model::Config;
-use crate::control::schema::{Check, CheckResult, Status};
+use crate::control::schema::{Check, CheckResult};
 
 /// Whether there is a configuration to judge by.
 pub(super) fn config(facts: &Facts) -> Vec<Check> {
@@ -65,7 +65,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
             checks.push(port_limit(config));
         }
     }
-    checks.extend(facts.status.as_ref().map(next_hops));
+    checks.extend(hops::checks(facts));
     checks.push(Check {
         why: Some("their rules do not see packets of a service; what is passed to the host still meets them".into()),
         mend: Some("filter clients of a service in front of this host".into()),
@@ -184,24 +184,6 @@ fn port_limit(config: &Config) -> Check {
     }
 }
 
-fn next_hops(status: &Status) -> Check {
-    let members = status.services.iter().flat_map(|s| s.backends.iter());
-    let mut lost: Vec<_> =
-        members.filter(|b| b.next_hop.is_none()).map(|b| format!("{} ({})", b.backend, b.address)).collect();
-    lost.sort_unstable();
-    lost.dedup();
-    if lost.is_empty() {
-        return ok("next hops", "all backends' are resolved");
-    }
-    bad(
-        CheckResult::Fail,
-        "next hops",
-        format!("unresolved: {}", lost.join(", ")),
-        "without a next hop's MAC address no frame can be sent",
-        "ip route get ADDRESS; is the route there, does it leave by one of edge.interfaces, does the neighbour answer?",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -268,13 +250,5 @@ mod tests {
         let evidence = port_limit(&testing::config()).evidence;
         assert!(evidence.starts_with("at most 1075 over IPv4 (1 × 64512 ports / 60 s)"), "{evidence}");
         assert!(!evidence.contains("IPv6"), "{evidence}");
-    }
-
-    #[test]
-    fn next_hops_missing_are_named() {
-        let status = Status::new(&testing::view(), &testing::counters());
-        let check = next_hops(&status);
-        assert_eq!(check.result, CheckResult::Fail);
-        assert_eq!(check.evidence, "unresolved: web-03 (10.0.0.3)");
     }
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::hops::{self, Hops};
 use crate::cli::Context;
 use crate::config::model::Config;
 use crate::config::{self, Loaded};
-use crate::control::daemon::{ControlError, ErrorCode};
+use crate::control::daemon::ControlError;
 use crate::control::schema::{Attachment, Status};
-use crate::io::bpf::DataPlane;
+use crate::io::bpf::{self, DataPlane};
 use crate::io::net::inspect::{self, Interface};
 
 /// All facts.
@@ -31,6 +32,8 @@ pub(super) struct Facts {
     pub(super) attached: Vec<Attachment>,
     /// The daemon, if it runs in another network namespace than this command.
     pub(super) elsewhere: Option<u32>,
+    /// What the kernel says of next hops, where no daemon does; `None` if one does, or without a configuration.
+    pub(super) hops: Option<Result<Hops, String>>,
     /// The daemon's picture; `None` if there is no daemon.
     pub(super) status: Option<Status>,
     /// Why there is none, if it is another cause than that it is not running.
@@ -44,8 +47,9 @@ pub(super) struct Host {
     pub(super) release: String,
     /// `CapEff` of this process.
     pub(super) capabilities: u64,
-    /// `net.core.bpf_jit_enable`; `None` if the file is not there, as where the JIT cannot be switched off.
-    pub(super) jit: Option<u32>,
+    /// Whether a program that was loaded to see it was translated; without rights by `net.core.bpf_jit_enable`, which is
+    /// hidden in network namespaces other than the first.
+    pub(super) jit: Option<bool>,
     /// Where maps and links will be pinned.
     pub(super) pin_dir: PathBuf,
     /// Whether a bpffs is there, or at the nearest directory above.
@@ -59,13 +63,17 @@ impl Facts {
         let config = config::load(&context.config).map_err(|e| e.to_string());
         let (status, status_error) = match context.client.get::<Status>("/v1/status").await {
             Ok(status) => (Some(status), None),
-            Err(e) if e.code == ErrorCode::Unavailable => (None, None),
+            Err(_) if context.client.is_deserted().await => (None, None),
             Err(e) => (None, Some(e)),
         };
         let mut interfaces = BTreeMap::new();
         for name in config.iter().flat_map(|c| &c.config.edge.interfaces) {
             interfaces.insert(name.clone(), inspect::interface(name).await.map_err(|e| e.to_string()));
         }
+        let hops = match (&config, &status) {
+            (Ok(loaded), None) => Some(hops::ask(&loaded.config).await),
+            _ => None,
+        };
         let pin_dir =
             config.as_ref().map_or_else(|_| "/sys/fs/bpf/rollcall".into(), |c| c.config.control.pin_dir.clone());
         let attached = status.as_ref().map_or_else(|| pinned(&pin_dir), |s| s.attached.clone());
@@ -78,6 +86,7 @@ impl Facts {
         Self {
             attached,
             elsewhere,
+            hops,
             holders,
             host: Host::gather(pin_dir),
             config,
@@ -124,11 +133,14 @@ impl Host {
     fn gather(pin_dir: PathBuf) -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map(str::trim);
-        let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok();
+        let jit_enable = || {
+            let text = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?;
+            Some(text.trim().parse::<u32>().ok()? > 0)
+        };
         Self {
             release: nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default(),
             capabilities: effective.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default(),
-            jit: jit.and_then(|text| text.trim().parse().ok()),
+            jit: bpf::is_jit_on().or_else(jit_enable),
             bpffs: is_bpffs(&pin_dir),
             bpf: Path::new("/proc/sys/kernel/unprivileged_bpf_disabled").exists(),
             pin_dir,

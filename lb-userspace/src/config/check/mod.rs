@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 
 use lb_common::abi::{MAX_LINKS, MAX_POOL};
 
+pub(super) use self::services::next_prime;
 use super::error::Report;
 use super::model::{Backend, BackendName, Config, Edge, SourcePool};
 use super::raw::{Field, Located, Raw, RawBackend};
