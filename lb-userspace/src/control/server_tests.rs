@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -237,6 +238,22 @@ async fn socket_is_deserted_only_if_nobody_listens() {
     drop(silent);
     assert!(Client::new(&stale).is_deserted().await);
     assert!(Client::new(running.socket.with_file_name("none.sock")).is_deserted().await);
+}
+
+#[tokio::test]
+async fn client_does_not_swallow_an_answer_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("endless.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000000000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        while stream.write_all(&[b' '; 1 << 16]).await.is_ok() {}
+    });
+    let error = Client::new(&socket).get::<Status>("/v1/status").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::System);
+    assert!(error.message.contains("more than 67108864 bytes"), "{}", error.message);
 }
 
 #[tokio::test]

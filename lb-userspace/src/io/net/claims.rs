@@ -28,7 +28,7 @@ const ARP_LEN: usize = 42;
 /// What is known of an address that is to be added.
 #[derive(Clone, Copy, Debug)]
 enum Claim {
-    Asking,
+    Asking { since: Instant },
     Free,
     Taken { by: [u8; 6], asked: Instant },
 }
@@ -68,7 +68,7 @@ pub(super) struct Claims {
 impl Claims {
     /// Forgets who had what: it is asked again at once.
     pub(super) fn doubt(&mut self) {
-        self.known.retain(|_, claim| matches!(claim, Claim::Asking));
+        self.known.retain(|_, claim| matches!(claim, Claim::Asking { .. }));
     }
 
     /// Forgets all but these.
@@ -82,7 +82,8 @@ impl Claims {
         let Some(question) = Question::new(&placement.interface, links) else { return Verdict::Add };
         let (verdict, ask) = match self.known.get(placement) {
             None => (Verdict::Wait, true),
-            Some(Claim::Asking) => (Verdict::Wait, false),
+            // An answer that never came was lost with its task.
+            Some(Claim::Asking { since }) => (Verdict::Wait, since.elapsed() >= ASK_AGAIN),
             Some(Claim::Free) => (Verdict::Add, false),
             Some(Claim::Taken { by, asked }) => {
                 let again = asked.elapsed() >= ASK_AGAIN;
@@ -92,7 +93,7 @@ impl Claims {
         if ask {
             let claim = match self.known.get(placement) {
                 Some(Claim::Taken { by, .. }) => Claim::Taken { by: *by, asked: Instant::now() },
-                _ => Claim::Asking,
+                _ => Claim::Asking { since: Instant::now() },
             };
             self.known.insert(placement.clone(), claim);
             self.questions.entry(placement.interface.clone()).or_insert(question).addresses.insert(address);
