@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{
-    Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember,
-    Meta, ServiceInfo, service_flags,
+    Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES,
+    Member as KernelMember, Meta, ServiceInfo, service_flags,
 };
 
 use super::alloc::{Arena, Ids};

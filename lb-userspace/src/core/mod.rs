@@ -218,9 +218,8 @@ impl Core {
         let (Some(config), Some(meta)) = (&self.config, self.kernel.meta()) else { return };
         self.replan = false;
         let weights = self.members.iter().map(|(name, member)| (name.clone(), member.effective)).collect();
-        let shut = |name: &&MemberName| {
-            self.leases.values().any(|l| l.kind == LeaseKind::Maintenance && l.scope.covers(name))
-        };
+        let shut =
+            |name: &&MemberName| self.leases.values().any(|l| l.kind == LeaseKind::Maintenance && l.scope.covers(name));
         let closed = self.members.keys().filter(shut).cloned().collect();
         let request = desired::Request {
             meta,
