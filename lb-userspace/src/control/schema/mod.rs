@@ -7,6 +7,7 @@
 mod config;
 mod doctor;
 mod flows;
+mod headroom;
 mod outcome;
 mod stats;
 mod status;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
 pub use flows::{Flow, Flows};
+pub use headroom::{Headroom, Limit};
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{
