@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod addresses;
+mod agent_check;
 mod hops;
 mod inspect;
 mod ns;

@@ -17,7 +17,8 @@ pub async fn ask(check: &AgentCheck) -> Result<Advice, MemoryError> {
     deadline.within("reading the agent's line", line(stream)).await?
 }
 
-/// The first line, which a carriage return, a line feed or the connection's end ends.
+/// The first line, which a carriage return or a line feed ends. Without one it may have been cut, `maxconn:30` to
+/// `maxconn:3`, and so is not taken; nor does HAProxy.
 async fn line(mut stream: impl AsyncRead + Unpin) -> Result<Advice, MemoryError> {
     let mut seen = [0; MAX_LINE_BYTES + 1];
     let mut length = 0;
@@ -29,14 +30,14 @@ async fn line(mut stream: impl AsyncRead + Unpin) -> Result<Advice, MemoryError>
         }
         length += read;
         if read == 0 {
-            break length;
+            return Err("connection closed before the agent's line was complete".to_owned().into());
         }
         if length > MAX_LINE_BYTES {
             return Err(Unbelievable::Format(format!("the agent's line exceeds {MAX_LINE_BYTES} bytes")).into());
         }
     };
     if end == 0 {
-        return Err("connection closed, or line ended, before the agent said anything".to_owned().into());
+        return Err(Unbelievable::Format("the agent's line is empty".to_owned()).into());
     }
     let line = std::str::from_utf8(&seen[..end])
         .map_err(|_| Unbelievable::Format("the agent's line is no text".to_owned()))?;
@@ -60,7 +61,7 @@ mod tests {
     #[rstest]
     #[case("drain\n")]
     #[case("drain\r\n")]
-    #[case("drain")]
+    #[case("drain\rmaint")]
     #[case("drain\nmaint\n")]
     #[tokio::test]
     async fn line_ends_at_the_first_end_of_any_kind(#[case] text: &str) {
@@ -80,8 +81,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case("", "connection closed, or line ended, before the agent said anything")]
-    #[case("\n", "connection closed, or line ended, before the agent said anything")]
+    #[case("", "connection closed before the agent's line was complete")]
+    #[case("maxconn:3", "connection closed before the agent's line was complete")]
+    #[case("\n", "the agent's line is empty")]
     #[case("SSH-2.0-OpenSSH\r\n", "\"SSH-2.0-OpenSSH\" is no word of the agent-check protocol")]
     #[tokio::test]
     async fn line_that_is_no_advice_is_refused(#[case] text: &str, #[case] why: &str) {
