@@ -158,14 +158,44 @@ async fn half_a_head_is_given_up_after_its_time_and_stop_waits_for_nobody() {
 }
 
 #[tokio::test]
-async fn idle_connections_above_the_limit_are_ended_and_the_next_is_answered() {
+async fn connections_above_the_limit_wait_until_one_ends() {
+    let limits = Limits { connections: 2, head: Duration::from_secs(30), ..Limits::AGENT };
+    let running = Running::start(options(), limits).await;
+    let idle = [(); 2].map(|()| TcpStream::connect(running.address).unwrap());
+    assert_eq!(running.read(None).await.unwrap_err(), "timed out after 1 s (waiting for the response)");
+    drop(idle);
+    running.read(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_are_ended_so_that_others_are_answered() {
     let limits = Limits { connections: 4, head: Duration::from_millis(200), ..Limits::AGENT };
     let running = Running::start(options(), limits).await;
-    let idle: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(running.address).unwrap()).collect();
+    let _idle: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(running.address).unwrap()).collect();
     // Two generations of idle ones go first.
     let end = Instant::now() + Duration::from_secs(20);
     while let Err(error) = running.read(None).await {
         assert!(Instant::now() < end, "{error}");
     }
-    drop(idle);
+}
+
+#[tokio::test]
+async fn connection_in_use_is_ended_after_its_life() {
+    let limits = Limits { life: Duration::from_millis(500), ..Limits::AGENT };
+    let running = Running::start(options(), limits).await;
+    let address = running.address;
+    let asking = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut answers = 0;
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut answer = [0; 4096];
+        while stream.write_all(b"GET /v1/headroom HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
+            && stream.read(&mut answer).is_ok_and(|n| n > 0)
+        {
+            assert!(Instant::now() < end, "it goes on for ever");
+            answers += 1;
+        }
+        answers
+    };
+    assert!(tokio::task::spawn_blocking(asking).await.unwrap() > 1, "kept alive meanwhile");
 }
