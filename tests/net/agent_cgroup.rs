@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lb_tests::skip;
 use rollcall::agent::{Agent, Options};
@@ -122,9 +122,16 @@ fn walk(folder: &Path, levels: usize) {
     }
 }
 
+/// Reads as a balancer does, and again if a busy (or emulated) machine did not answer within its second.
 async fn read(to: SocketAddr) -> Result<Sample, String> {
     let source = MemorySource { kind: MemoryKind::Agent { token_file: None }, to, interval: Duration::from_secs(5) };
-    memory::read(&source).await.map_err(|e| e.to_string())
+    let end = Instant::now() + Duration::from_secs(40);
+    loop {
+        match memory::read(&source).await.map_err(|e| e.to_string()) {
+            Err(late) if late.starts_with("timed out") && Instant::now() < end => {}
+            result => return result,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,12 +173,14 @@ async fn agent_follows_a_cgroup_that_a_child_fills() {
     assert!(tighter.headroom() < 0.15, "{tighter:?}");
     above.limit("max");
 
-    filler.order("threads 150");
+    // Room for the stacks of threads.
+    app.limit(&(128 * MIB).to_string());
+    filler.order("threads 300");
     let current = app.number("memory.current");
     let before = read(to).await.unwrap();
     filler.order("walk 2");
     let grown = app.number("memory.current") - current;
-    assert!(grown > 2 * MIB, "looking at 150 threads grew the cgroup by {grown} bytes only");
+    assert!(grown > 2 * MIB, "looking at 300 threads grew the cgroup by {grown} bytes only");
     let more = read(to).await.unwrap().used_bytes().saturating_sub(before.used_bytes());
     assert!(more < grown / 2, "of {grown} bytes, nearly all reclaimable, {more} are counted as used");
 

@@ -12,29 +12,39 @@ use lb_tests::testbed::poll;
 use lb_tests::testbed::process::Process;
 use rollcall::config::memory::AgentCheck;
 use rollcall::core::memory::advice::{Advice, Intent, State};
-use rollcall::io::memory;
+use rollcall::io::memory::{self, MemoryError};
 
 use crate::ns::{Namespace, PATIENCE};
 
-/// An agent that answers every connection with its current line, and counts them.
+/// An agent that answers every connection with its current line, and counts how often.
 struct Agent {
     to: SocketAddr,
-    shared: Arc<Mutex<(&'static str, u64)>>,
+    shared: Arc<Mutex<Line>>,
+}
+
+#[derive(Clone, Copy)]
+struct Line {
+    text: &'static str,
+    /// Tells it from an earlier one of the same text.
+    number: u64,
+    /// How often it was said.
+    said: u64,
 }
 
 impl Agent {
     fn start(ns: &Namespace) -> Self {
-        let shared = Arc::new(Mutex::new(("up", 0)));
+        let shared = Arc::new(Mutex::new(Line { text: "up\n", number: 0, said: 0 }));
         let theirs = Arc::clone(&shared);
         let to = ns.run(move || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let to = listener.local_addr().unwrap();
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
-                    let line = theirs.lock().unwrap().0;
+                    let line = *theirs.lock().unwrap();
                     // Whoever asks may have left.
-                    let _ = stream.and_then(|mut stream| stream.write_all(line.as_bytes()));
-                    theirs.lock().unwrap().1 += 1;
+                    let _ = stream.and_then(|mut stream| stream.write_all(line.text.as_bytes()));
+                    let mut now = theirs.lock().unwrap();
+                    now.said += u64::from(now.number == line.number);
                 }
             });
             to
@@ -42,17 +52,25 @@ impl Agent {
         Self { to, shared }
     }
 
-    /// Says `line` from now on, and waits until it was said twice: the second time, what came of the first is in force.
-    fn say(&self, line: &'static str) {
-        let before = {
-            let mut shared = self.shared.lock().unwrap();
-            shared.0 = line;
-            shared.1
-        };
+    /// Says `text` from now on, and waits until it was said twice: HAProxy asks again only when what came of the first
+    /// time is in force.
+    fn say(&self, text: &'static str) {
+        let mut line = self.shared.lock().unwrap();
+        *line = Line { text, number: line.number + 1, said: 0 };
+        drop(line);
         poll::until(PATIENCE, "HAProxy asks its agent", || {
-            let said = self.shared.lock().unwrap().1 - before;
-            if said > 2 { Ok(()) } else { Err(format!("asked {said} times")) }
+            let said = self.shared.lock().unwrap().said;
+            if said >= 2 { Ok(()) } else { Err(format!("asked {said} times")) }
         });
+    }
+
+    /// What we read of it; again if a busy machine did not answer within its second.
+    fn asked(&self, ns: &Namespace) -> Result<Advice, MemoryError> {
+        let check = AgentCheck { to: self.to, interval: Duration::from_secs(5) };
+        poll::until(PATIENCE, "an answer of the agent", || match ns.block_on(memory::ask(&check)) {
+            Err(late) if late.to_string().starts_with("timed out") => Err(late.to_string()),
+            result => Ok(result),
+        })
     }
 }
 
@@ -81,7 +99,7 @@ impl Haproxy {
         let configuration = files.path().join("haproxy.cfg");
         let text = format!(
             "global\n stats socket {} mode 600 level admin\n\
-             defaults\n mode tcp\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n\
+             defaults\n mode tcp\n timeout connect 20s\n timeout check 20s\n timeout client 1s\n timeout server 1s\n\
              backend b\n server s 127.0.0.1:1 weight 100 maxconn 7 agent-check agent-port {} agent-inter 40ms\n",
             socket.display(),
             agent.port()
@@ -196,8 +214,7 @@ fn advice_is_what_haproxy_makes_of_the_same_lines() {
         assert!(before.running && !before.drain && !before.maintenance && before.weight == 100, "{before:?}");
         agent.say(line);
         let theirs = Server { last_agent: String::new(), ..haproxy.server() };
-        let check = AgentCheck { to: agent.to, interval: Duration::from_secs(5) };
-        let ours = ns.block_on(memory::ask(&check));
+        let ours = agent.asked(&ns);
         // What is not understood at all changes nothing.
         let advice = ours.clone().unwrap_or_default();
         if theirs != advised(&before, &advice) {
@@ -214,8 +231,7 @@ fn message_is_the_one_that_haproxy_shows() {
     let haproxy = Haproxy::start(&ns, agent.to);
     agent.say("stopped # new release\n");
     let theirs = haproxy.server().last_agent;
-    let check = AgentCheck { to: agent.to, interval: Duration::from_secs(5) };
-    let ours = ns.block_on(memory::ask(&check)).unwrap();
+    let ours = agent.asked(&ns).unwrap();
     assert_eq!((ours.state, ours.message.as_deref()), (Some(State::Stopped), Some("new release")));
     assert!(theirs.contains("stopped") && theirs.contains("new release"), "{theirs}");
 }

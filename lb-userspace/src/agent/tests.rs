@@ -32,7 +32,18 @@ impl Running {
         Self { address, stop, task }
     }
 
+    /// Reads as a balancer does, and again if a busy machine did not answer within its second.
     async fn read(&self, token_file: Option<PathBuf>) -> Result<crate::core::memory::sample::Sample, String> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.read_once(token_file.clone()).await {
+                Err(late) if late.starts_with("timed out") && Instant::now() < end => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn read_once(&self, token_file: Option<PathBuf>) -> Result<crate::core::memory::sample::Sample, String> {
         let kind = MemoryKind::Agent { token_file };
         let source = MemorySource { kind, to: self.address, interval: Duration::from_secs(5) };
         memory::read(&source).await.map_err(|e| e.to_string())
@@ -162,7 +173,7 @@ async fn connections_above_the_limit_wait_until_one_ends() {
     let limits = Limits { connections: 2, head: Duration::from_secs(30), ..Limits::AGENT };
     let running = Running::start(options(), limits).await;
     let idle = [(); 2].map(|()| TcpStream::connect(running.address).unwrap());
-    assert_eq!(running.read(None).await.unwrap_err(), "timed out after 1 s (waiting for the response)");
+    assert_eq!(running.read_once(None).await.unwrap_err(), "timed out after 1 s (waiting for the response)");
     drop(idle);
     running.read(None).await.unwrap();
 }
@@ -173,10 +184,7 @@ async fn idle_connections_are_ended_so_that_others_are_answered() {
     let running = Running::start(options(), limits).await;
     let _idle: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(running.address).unwrap()).collect();
     // Two generations of idle ones go first.
-    let end = Instant::now() + Duration::from_secs(20);
-    while let Err(error) = running.read(None).await {
-        assert!(Instant::now() < end, "{error}");
-    }
+    running.read(None).await.unwrap();
 }
 
 #[tokio::test]

@@ -71,6 +71,19 @@ fn headroom(time: Timestamp, numbers: &str) -> String {
     format!(r#"{{"schema":"rollcall.headroom/v1","time":"{time}",{numbers}}}"#)
 }
 
+/// The daemon asks in tasks, which go from thread to thread.
+#[tokio::test]
+async fn questions_can_be_tasks() {
+    let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let interval = Duration::from_secs(5);
+    for kind in [AGENT, MemoryKind::NodeExporter] {
+        let task = tokio::spawn(async move { read(&MemorySource { kind, to, interval }).await });
+        assert_eq!(task.await.unwrap().unwrap_err().to_string(), "connection refused");
+    }
+    let task = tokio::spawn(async move { ask(&AgentCheck { to, interval }).await });
+    assert_eq!(task.await.unwrap().unwrap_err().to_string(), "connection refused");
+}
+
 #[tokio::test]
 async fn agents_document_becomes_a_sample() {
     let numbers = r#""total_bytes":1024,"available_bytes":256,"pressure_some_avg10_ratio":0.5,"later":{"a":[1]}"#;
