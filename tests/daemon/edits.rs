@@ -47,6 +47,26 @@ fn edit_killed_at_any_point_leaves_file_and_running_state_equal() {
     }
 }
 
+/// The rename cannot be taken back for certain either, so the edit stands, and says what may become of it.
+#[test]
+fn edit_whose_directory_cannot_be_synced_is_in_force_and_says_what_a_power_failure_may_do() {
+    let mut stage = Stage::before_start();
+    let (_daemon, faults) = stage.start_fallible();
+    std::fs::write(&faults, "sync_dir\n").expect("the folder is writable");
+    let edited = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "7"]);
+    assert_eq!(edited.code, 0, "{edited:?}");
+    assert!(edited.stdout.contains("power failure"), "{edited:?}");
+    let status = stage.rollcall.status(&stage.bed);
+    assert_eq!(member(&status, "web4", "b1")["weight_configured"], 7);
+    assert_eq!(status["daemon"]["file_differs"], false, "{:#}", status["daemon"]);
+    assert!(stage.file_text().contains("weight = 7"), "{}", stage.file_text());
+
+    std::fs::remove_file(&faults).expect("it was just written");
+    let again = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "6"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(!again.stdout.contains("power failure"), "{again:?}");
+}
+
 #[test]
 fn edit_of_a_file_changed_meanwhile_is_refused_until_reload() {
     let stage = Stage::new();

@@ -2,10 +2,13 @@
 //! hands in the maps. What it does with traffic is the namespace tests' subject.
 
 mod boot;
+mod conflict;
 mod edits;
 mod interfaces;
+mod leases;
 mod leaving;
 mod process;
+mod record;
 mod repair;
 mod stage;
 mod start;

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::stage::{START, Stage};
+use crate::stage::{START, Stage, ask};
 
 /// Stops or continues a server: stopped, it still takes connections but answers nothing.
 fn signal(stage: &Stage, index: usize, signal: Signal) {
@@ -89,4 +89,28 @@ fn most_backends_lost_at_once_holds_the_table_and_says_so_until_they_return() {
         status["edge_suspected"] == false && members(status).all(|m| m["health"] == "up" && m["in_rotation"] == true)
     });
     stage.wait_for_service();
+}
+
+#[test]
+fn most_backends_dead_at_once_leave_once_another_has_answered_for_ten_seconds() {
+    let mut stage = Stage::with_backends(3);
+    stage.start();
+    [1, 2].iter().for_each(|&index| signal(&stage, index, Signal::SIGSTOP));
+    // Only what asks for an answer sees it.
+    let web = |status: &Value, backend: &str| member(status, "web4", backend)["in_rotation"].clone();
+    let suspected = stage.rollcall.wait_for(&stage.bed, START, "the suspicion", |status| {
+        status["suspicions"].as_array().is_some_and(|all| all.iter().any(|s| s["service"] == "web4"))
+    });
+    assert_eq!(suspected["edge_suspected"], true);
+    let said = stage.rollcall.cli(&stage.bed, &["status"]).stdout;
+    assert!(said.starts_with("EDGE SUSPECTED for "), "{said}");
+    stage.rollcall.wait_for(&stage.bed, START, "the dead out and no suspicion", |status| {
+        status["edge_suspected"] == false && web(status, "b2") == false && web(status, "b3") == false
+    });
+    for _ in 0..20 {
+        let answered = stage.connect().and_then(|mut stream| ask(&mut stream)).expect("the one that lives takes all");
+        assert_eq!(answered, "b1");
+    }
+    [1, 2].iter().for_each(|&index| signal(&stage, index, Signal::SIGCONT));
+    stage.rollcall.wait_for_all(&stage.bed, START);
 }

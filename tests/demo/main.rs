@@ -24,7 +24,7 @@ struct Arguments {
     /// Leave everything running at the end
     #[arg(long)]
     keep: bool,
-    /// Remove what an earlier demo left
+    /// Remove what earlier demos left; one that still runs is left alone
     #[arg(long)]
     clean: bool,
     /// Length of each steady part
@@ -74,9 +74,14 @@ fn main() -> ExitCode {
 }
 
 fn clean() -> ExitCode {
-    let removed = scratch::sweep(stage::PREFIX, Sweep::All);
-    removed.iter().for_each(|what| println!("removed {what}"));
-    if removed.is_empty() {
+    let swept = scratch::sweep(stage::PREFIX, Sweep::DeadAndKept);
+    swept.removed.iter().for_each(|what| println!("removed {what}"));
+    for pid in &swept.running {
+        println!(
+            "left alone: a demo that still runs, process {pid}; Ctrl-C or `kill {pid}` ends it and removes what it made"
+        );
+    }
+    if swept.removed.is_empty() && swept.running.is_empty() {
         println!("nothing to remove");
     }
     ExitCode::SUCCESS

@@ -5,8 +5,10 @@
 mod addresses;
 mod agent_cgroup;
 mod agent_check;
+mod claims;
 mod hops;
 mod inspect;
 mod memory;
 mod ns;
 mod probes;
+mod servers;

@@ -9,7 +9,7 @@ use lb_tests::testbed::download;
 use lb_tests::testbed::load::{self, Connections, Load};
 use lb_tests::testbed::netns::{self, Namespace};
 use lb_tests::testbed::nginx::{self, Nginx};
-use lb_tests::testbed::scratch::{self, Scratch, Sweep};
+use lb_tests::testbed::scratch::{self, KEPT, Scratch, Sweep};
 use lb_tests::testbed::udp::{self, Echo};
 
 /// One arm, so that clients reach the servers without a router.
@@ -101,14 +101,26 @@ fn sweep_after_a_crash_removes_what_the_dead_left() {
 
     let own = Namespace::create(&format!("{PREFIX}-{}-7-edge", std::process::id()));
     let mut inside = own.command("sleep").arg("60").spawn().expect("sleep is everywhere");
-    let removed = scratch::sweep(PREFIX, Sweep::Dead);
-    assert_eq!(removed.len(), 2, "{removed:?}");
-    assert!(removed.iter().all(|what| what.contains(&dead)), "{removed:?}");
+    for which in [Sweep::Dead, Sweep::DeadAndKept] {
+        let swept = scratch::sweep(PREFIX, which);
+        if which == Sweep::Dead {
+            assert_eq!(swept.removed.len(), 2, "{swept:?}");
+            assert!(swept.removed.iter().all(|what| what.contains(&dead)), "{swept:?}");
+        }
+        assert_eq!(swept.running, [std::process::id()].into());
+    }
     assert!(!folder.exists() && !Path::new(netns::FOLDER).join(format!("{dead}-edge")).exists());
     assert!(matches!(inside.try_wait(), Ok(None)), "a living owner's process was killed");
 
-    let removed = scratch::sweep(PREFIX, Sweep::All);
-    assert_eq!(removed, [format!("namespace {}", own.name())]);
+    // Kept on purpose: nobody owns it any more, though a process may have its owner's number.
+    let kept = std::env::temp_dir().join(format!("{PREFIX}-{}-7", std::process::id()));
+    std::fs::create_dir(&kept).expect("the temporary folder is writable");
+    std::fs::write(kept.join(KEPT), "").expect("it was just made");
+    assert_eq!(scratch::sweep(PREFIX, Sweep::Dead).removed, [""; 0]);
+    let swept = scratch::sweep(PREFIX, Sweep::DeadAndKept);
+    let folder = format!("folder {} and the pins in it", kept.display());
+    assert_eq!(swept.removed, [format!("namespace {}", own.name()), folder]);
+    assert!(swept.running.is_empty(), "{swept:?}");
     inside.wait().expect("it was killed with its namespace");
     assert!(living.path("bpf").exists(), "another prefix was swept");
 }

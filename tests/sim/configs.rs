@@ -43,6 +43,8 @@ pub fn service(members: u8) -> Service {
         one_way: false,
         owner: Some("web-team".to_owned()),
         expected_out: Duration::from_secs(600),
+        min_in_rotation: 1,
+        expect_backends: None,
         probe: Some(probe(2, 3)),
         members: (1..=members).map(member).collect(),
     }

@@ -4,9 +4,13 @@
 //! `ROLLCALL_SIM_SEEDS=n` runs n random stories instead of 256; `ROLLCALL_SIM_SEED=s` replays one.
 #![allow(clippy::unwrap_used)]
 
+mod check;
 mod configs;
 mod kernel;
+mod leases;
+mod reload;
 mod scenarios;
+mod suspicion;
 mod world;
 
 use std::net::IpAddr;
@@ -16,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rand::Rng;
-use rollcall::core::api::{Health, Input};
+use rollcall::core::api::Health;
 use world::{Faults, World};
 
 fn number(variable: &str) -> Option<u64> {
@@ -60,6 +64,7 @@ fn story(seed: u64) {
     }
     world.faults = Faults::default();
     world.dead.clear();
+    leases::end_all(&mut world);
     for ip in world.lost_hops.clone() {
         world.set_hop(ip, true);
     }
@@ -84,7 +89,17 @@ fn happen(world: &mut World) {
     let last = world.rng.random_range(1..=8u8);
     let v4 = IpAddr::from([10, 0, 0, last]);
     let v6 = configs::backend(last).ipv6.map(IpAddr::from).unwrap();
-    match world.rng.random_range(0..16) {
+    match world.rng.random_range(0..24) {
+        16..=19 => leases::take_some(world),
+        20 => leases::end_some(world),
+        21 => leases::forget_some(world),
+        22 => {
+            let (pause, set_ms) =
+                (Duration::from_secs(world.rng.random_range(5..600)), world.rng.random_range(-600_000..600_000));
+            let config = world.config();
+            world.reboot(config, pause, set_ms);
+        }
+        23 => world.run(Duration::from_secs(60)),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),
@@ -114,7 +129,7 @@ fn happen(world: &mut World) {
         _ => {
             // Said again, in other words: nothing follows.
             let same = Arc::new((*world.config()).clone());
-            world.give(Input::Configure(same));
+            world.configure(same);
             world.report_drained();
         }
     }

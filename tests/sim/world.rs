@@ -10,11 +10,13 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::{Config, Listen};
+use rollcall::config::model::Config;
 use rollcall::core::Core;
-use rollcall::core::api::{Event, EventKind, Input, MemberCall, Output, Time};
-use rollcall::core::reason::ReasonKind;
+use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
+use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
+use rollcall::core::removed::Removed;
 
+use crate::check::Reasons;
 use crate::kernel::Kernel;
 
 /// How often, in percent, things go wrong.
@@ -54,12 +56,19 @@ pub struct World {
     pub lost_hops: BTreeSet<IpAddr>,
     pub probes: usize,
     pub applies: usize,
+    /// What outlives the daemon.
+    pub leases: BTreeMap<Scope, Lease>,
+    pub removed: BTreeMap<Scope, Removed>,
+    /// Counts boots of the host.
+    pub boot: u32,
+    mark: Mark,
     config: Option<Arc<Config>>,
     followed: Vec<IpAddr>,
     post: BinaryHeap<(Reverse<(u64, u64)>, usize)>,
     letters: BTreeMap<usize, Post>,
     sent: usize,
-    reasons: BTreeMap<(Listen, IpAddr, u16, ReasonKind), Time>,
+    /// Since when each reason stands.
+    pub reasons: Reasons,
 }
 
 impl World {
@@ -75,6 +84,10 @@ impl World {
             lost_hops: BTreeSet::new(),
             probes: 0,
             applies: 0,
+            leases: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            boot: 1,
+            mark: Mark { time: Time { boot_ms: 0, wall_ms: 0 }, boot_id: String::new() },
             config: None,
             followed: Vec::new(),
             post: BinaryHeap::new(),
@@ -86,10 +99,16 @@ impl World {
 
     /// The daemon starts: maps, configuration, links.
     pub fn start(&mut self, config: Arc<Config>, adopted: bool) {
-        self.config = Some(config.clone());
+        let before = self.config.replace(config.clone());
+        let (boot, now) = (self.boot_id(), self.now);
+        for lease in self.leases.values_mut() {
+            lease.carry_over(Some(&self.mark), &boot, now);
+        }
+        let (leases, removed) = (self.leases.values().cloned().collect(), self.removed.values().cloned().collect());
+        self.give(Input::Resume { leases, removed, before });
         let state = Box::new(self.kernel.read_state());
         self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
-        self.give(Input::Configure(config));
+        self.give(Input::Configure(config, author("start")));
         let mut macs = [0; MAX_LINKS];
         macs[0] = 0x0102_0304_0506;
         self.give(Input::Links(macs));
@@ -97,17 +116,50 @@ impl World {
 
     /// SIGKILL and a new daemon, which finds the maps as they are.
     pub fn restart(&mut self, config: Arc<Config>) {
-        self.core = Core::new(self.rng.random());
-        self.post.clear();
-        self.letters.clear();
-        self.followed.clear();
-        self.reasons.clear();
+        self.forget_daemon();
         self.start(config, true);
     }
 
     pub fn configure(&mut self, config: Arc<Config>) {
         self.config = Some(config.clone());
-        self.give(Input::Configure(config));
+        self.give(Input::Configure(config, author("reload")));
+    }
+
+    /// As `/proc/sys/kernel/random/boot_id`.
+    fn boot_id(&self) -> String {
+        format!("boot {}", self.boot)
+    }
+
+    /// The host restarts, `pause` later; its wall clock shows `set_ms` more than it should.
+    pub fn reboot(&mut self, config: Arc<Config>, pause: Duration, set_ms: i64) {
+        self.mark = Mark { time: self.now, boot_id: self.boot_id() };
+        self.boot += 1;
+        let wall_ms = (self.now + pause).wall_ms + set_ms;
+        self.now = Time { boot_ms: 10_000, wall_ms };
+        self.kernel = Kernel::new(self.kernel.meta.arena_slots);
+        self.forget_daemon();
+        self.start(config, false);
+    }
+
+    fn forget_daemon(&mut self) {
+        self.core = Core::new(self.rng.random());
+        self.post.clear();
+        self.letters.clear();
+        self.followed.clear();
+        self.reasons.clear();
+    }
+
+    /// Takes a server out, as the daemon does: granted by the core, stored, then in force.
+    pub fn take(&mut self, asked: Asked) -> Result<(), Refusal> {
+        let lease = self.core.grant(asked, &self.boot_id(), self.now)?;
+        self.begin(lease);
+        Ok(())
+    }
+
+    /// Stores a lease, then lets it begin.
+    pub fn begin(&mut self, lease: Lease) {
+        self.leases.insert(lease.scope.clone(), lease.clone());
+        self.give(Input::Lease(Box::new(lease)));
     }
 
     pub fn config(&self) -> Arc<Config> {
@@ -251,41 +303,23 @@ impl World {
                     }
                     self.followed = addresses;
                 }
+                Output::Store(store) => self.store(store),
                 Output::Event(event) => self.events.push(event),
             }
         }
         self.applies > applies
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_range(0..100) < percent
+    fn store(&mut self, store: Store) {
+        match store {
+            Store::DropLease(scope) => drop(self.leases.remove(&scope)),
+            Store::PutRemoved(removed) => drop(self.removed.insert(removed.scope.clone(), removed)),
+            Store::DropRemoved(scope) => drop(self.removed.remove(&scope)),
+        }
     }
 
-    /// What holds after every step; maps and reasons are compared after those that may have changed them.
-    fn check(&mut self, changed: bool) {
-        if let Err(broken) = self.core.check_invariants() {
-            panic!("{broken}\n{:#?}", self.core.roll_call(self.now));
-        }
-        if !changed {
-            return;
-        }
-        let call = self.core.roll_call(self.now);
-        if call.settled {
-            assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
-        }
-        let mut reasons = BTreeMap::new();
-        for service in &call.services {
-            for member in &service.members {
-                for reason in &member.reasons {
-                    // By what it is, not by its name: a reload may rename it, or give the name to something else.
-                    let key = (service.listen, member.address, member.port, reason.kind);
-                    let before = self.reasons.get(&key).copied();
-                    assert_eq!(reason.since, before.unwrap_or(self.now), "{key:?} forgot since when it stands");
-                    reasons.insert(key, reason.since);
-                }
-            }
-        }
-        self.reasons = reasons;
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
     }
 
     /// Ids that left and have no flows any more, as the daemon reports them: late.
@@ -315,4 +349,8 @@ impl World {
     pub fn seen(&self, kind: EventKind) -> usize {
         self.events.iter().filter(|e| e.kind == kind).count()
     }
+}
+
+fn author(how: &str) -> Author {
+    Author { name: "test".to_owned(), how: how.to_owned(), ..Author::default() }
 }

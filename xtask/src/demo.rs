@@ -21,7 +21,7 @@ pub struct Arguments {
     /// Leave everything running at the end, and say how to look around
     #[arg(long)]
     keep: bool,
-    /// Remove what an earlier demo left, also after a crash; do nothing else
+    /// Remove what earlier demos left, by --keep or a crash; one that still runs is named and left alone
     #[arg(long, conflicts_with_all = ["keep", "seconds", "output"])]
     clean: bool,
     /// How long the steady part before and after the failure lasts, each

@@ -1,4 +1,4 @@
-//! `rollcall backend list|show|add|remove|set`.
+//! `rollcall backend list|show|add|remove|set`; the verbs of leases are in [`lease`].
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -7,11 +7,12 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, reload, status, words};
+use super::{Context, Outcome, lease, reload, status, words};
 use crate::config::model::{BackendName, ServiceName};
-use crate::control::daemon::{ControlError, Edit, ErrorCode};
+use crate::control::daemon::{ControlError, Edit};
 use crate::control::schema::{Applied, Backends, EventStatus};
 use crate::core::api::EventKind;
+use crate::core::lease::LeaseKind;
 
 const ADD_HELP: &str = "\
 Examples:
@@ -24,9 +25,10 @@ A new backend takes flows after its first successful probe.";
 const REMOVE_HELP: &str = "\
 Examples:
   rollcall backend remove web-04 --service api    it stays in its other services
-  rollcall backend remove web-04                  it is forgotten altogether
+  rollcall backend remove web-04                  from everywhere; the roll call misses it until it is back
+  rollcall backend remove web-04 --decommission --reason 'sold'    for good: nobody misses it
 
-A service keeps at least one member.";
+A service keeps at least one member. To take a server out for a time, use `rollcall backend drain`.";
 
 const SET_HELP: &str = "\
 Examples:
@@ -79,7 +81,26 @@ pub(super) enum Verb {
         /// From this service only.
         #[arg(long, value_name = "NAME", value_parser = name::<ServiceName>)]
         service: Option<ServiceName>,
+        /// For good: it is not expected back.
+        #[arg(long, requires = "reason", conflicts_with = "service")]
+        decommission: bool,
+        /// Why it goes for good.
+        #[arg(long, value_name = "TEXT", requires = "decommission")]
+        reason: Option<String>,
     },
+    /// Take a server out for a time: no new flows, those it has go on. It comes back by itself.
+    #[command(after_help = lease::TAKE_HELP)]
+    Drain(lease::Take),
+    /// Take a server out for a time, and end its flows. It comes back by itself.
+    #[command(visible_alias = "maint", after_help = lease::TAKE_HELP)]
+    Maintenance(lease::Take),
+    /// Let a drain or maintenance end later.
+    Extend(lease::Extend),
+    /// End a drain or maintenance now: the server is probed, then takes flows again.
+    #[command(visible_alias = "ready")]
+    Restore(lease::Target),
+    /// Do not expect a removed server back.
+    Forget(lease::Target),
     /// Change weight, port or owner; in the file, too.
     #[command(after_help = SET_HELP, group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Set {
@@ -113,7 +134,7 @@ fn port(text: &str) -> Result<NonZeroU16, String> {
 
 fn weight(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| {
-        "a weight is a whole number from 1 to 65535; to take a server out, `rollcall backend remove` it".to_owned()
+        "a weight is a whole number from 1 to 65535; to take a server out, `rollcall backend drain` it".to_owned()
     })
 }
 
@@ -124,7 +145,12 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Add { name, addresses, services, port, weight, owner } => {
             Edit::AddBackend { name, addresses, owner, services, port, weight }
         }
-        Verb::Remove { name, service } => Edit::RemoveBackend { name, service },
+        Verb::Remove { name, service, reason, .. } => Edit::RemoveBackend { name, service, decommission: reason },
+        Verb::Drain(args) => return lease::take(context, LeaseKind::Drain, args).await,
+        Verb::Maintenance(args) => return lease::take(context, LeaseKind::Maintenance, args).await,
+        Verb::Extend(args) => return lease::extend(context, args).await,
+        Verb::Restore(target) => return lease::restore(context, target).await,
+        Verb::Forget(target) => return lease::forget(context, target).await,
         Verb::Set { name, service, weight, port, owner } => Edit::SetBackend { name, service, weight, port, owner },
     };
     let applied: Applied = context.client.post_json("/v1/edit", &edit).await?;
@@ -136,8 +162,7 @@ async fn show(context: &Context, name: &BackendName) -> Outcome {
     let known: Vec<_> = all.backends.iter().map(|b| b.name.to_string()).collect();
     all.backends.retain(|b| b.name == *name);
     if all.backends.is_empty() {
-        return Err(ControlError::new(ErrorCode::NotFound, format!("there is no backend \"{name}\""))
-            .with_hint(format!("known: {}", known.join(", "))));
+        return Err(ControlError::not_found("backend", name.as_str(), known.iter().map(String::as_str)));
     }
     context.output.show(all, details)
 }
@@ -150,7 +175,8 @@ fn list(backends: &Backends, paint: Paint) -> String {
     if backends.backends.is_empty() {
         return "no backends are configured\n".into();
     }
-    let mut table = Table::new(["BACKEND", "ADDRESSES", "ROTATION", "SERVICES", "OWNER"]);
+    let mut table = Table::new(["BACKEND", "ADDRESSES", "ROTATION", "SERVICES", "OWNER"])
+        .narrow(Some("SERVICES"), &["OWNER", "ADDRESSES"]);
     for b in &backends.backends {
         let members = || b.services.iter().flat_map(|s| s.backends.iter().map(move |m| (s, m)));
         let (all, out) = (members().count(), members().filter(|(_, m)| !m.in_rotation).count());
@@ -201,7 +227,7 @@ fn events(all: &[EventStatus], now: Timestamp, paint: Paint) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]);
+    let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]).narrow(Some("CAUSE"), &[]);
     for e in all.iter().rev().take(EVENTS) {
         let tone = match e.kind {
             EventKind::Up | EventKind::InRotation => Tone::Good,
@@ -211,7 +237,7 @@ fn events(all: &[EventStatus], now: Timestamp, paint: Paint) -> String {
         table.row([
             words::since(e.time, now).into(),
             Cell::new(tone, words::event(e.kind)),
-            e.service.as_str().into(),
+            e.service.as_ref().map_or("all", |s| s.as_str()).into(),
             e.cause.as_str().into(),
         ]);
     }
@@ -233,14 +259,14 @@ web-01    10.0.0.1   in             www, dns
 web-02    10.0.0.2   OUT            www (out)
 web-03    10.0.0.3   in             www        shop team
 ";
-        assert_eq!(list(&backends, Paint(false)), expected);
+        assert_eq!(list(&backends, Paint::PLAIN), expected);
     }
 
     #[test]
     fn details_of_a_backend_name_its_next_hop_or_that_there_is_none() {
         let mut backends = Backends::new(&testing::view(), &testing::counters());
         backends.backends.retain(|b| b.name.as_str().starts_with("web-0"));
-        let text = details(&backends, Paint(false));
+        let text = details(&backends, Paint::PLAIN);
         assert!(text.contains("next hop: 02:00:00:00:00:01 by interface 2"), "{text}");
         assert!(text.contains("next hop: unresolved"), "{text}");
     }
@@ -249,7 +275,7 @@ web-03    10.0.0.3   in             www        shop team
     fn details_of_a_backend_end_with_its_own_events_newest_first() {
         let mut backends = Backends::new(&testing::view(), &testing::counters());
         backends.backends.retain(|b| b.name.as_str() == "web-02");
-        let text = details(&backends, Paint(false));
+        let text = details(&backends, Paint::PLAIN);
         let (_, events) = text.split_once("\nevents\n").expect("it has events");
         let expected = "  AGO  EVENT            SERVICE  CAUSE
   4 m  OUT of rotation  www      probe failed: connection refused
@@ -259,8 +285,8 @@ web-03    10.0.0.3   in             www        shop team
 
         let event = backends.backends[0].events[0].clone();
         backends.backends[0].events = vec![event; EVENTS + 1];
-        assert_eq!(details(&backends, Paint(false)).matches("3 probes failed").count(), EVENTS);
+        assert_eq!(details(&backends, Paint::PLAIN).matches("3 probes failed").count(), EVENTS);
         backends.backends[0].events.clear();
-        assert!(!details(&backends, Paint(false)).contains("events"));
+        assert!(!details(&backends, Paint::PLAIN).contains("events"));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Outcome};
+use super::{Cli, Context, Outcome};
 
 /// Which shell.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,10 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    clap_complete::generate(args.shell, &mut Cli::command(), "rollcall", &mut std::io::stdout());
+pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+    // Not straight to standard output: clap panics where a reader has gone.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "rollcall", &mut text);
+    context.output.print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::output::{Format, Paint, Tone};
-use super::{Context, Outcome, words};
+use super::output::{Format, Paint, Tone, say};
+use super::{Context, Outcome, plain, words};
 use crate::config::{self, ConfigError};
-use crate::control::daemon::ErrorCode;
+use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::{ConfigCheck, ConfigFile, ConfigProblem};
 
 /// What to do with the configuration.
@@ -28,35 +28,47 @@ pub(super) enum Verb {
 pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
     match verb {
         Verb::Check { file } => {
-            let check = check(file.as_ref().unwrap_or(&context.config));
-            let valid = check.valid;
-            if valid || context.output.format == Format::Json {
+            let (check, code) = check(file.as_ref().unwrap_or(&context.config));
+            if check.valid || context.output.format == Format::Json {
                 context.output.show(check, render)?;
             } else {
-                eprint!("{}", render(&check, Paint(false)));
+                say(&render(&plain::document(&check)?, Paint::PLAIN));
             }
-            Ok(if valid { ExitCode::SUCCESS } else { ErrorCode::Config.exit_code().into() })
+            Ok(code.map_or(ExitCode::SUCCESS, |code| code.exit_code().into()))
         }
         Verb::Show { defaults: true } => {
-            let text = config::default_text();
-            context.output.print(&text).map(|()| ExitCode::SUCCESS)
+            if context.output.format == Format::Json {
+                return Err(ControlError::new(
+                    ErrorCode::Usage,
+                    "the defaults are a file to begin with, and have no JSON form",
+                )
+                .with_hint("leave --output json away"));
+            }
+            context.output.print(&config::default_text())?;
+            Ok(ExitCode::SUCCESS)
         }
         Verb::Show { defaults: false } => {
             let file: ConfigFile = context.client.get("/v1/config").await?;
-            context.output.show(file, |file, paint| {
-                let differs = if file.file_differs { "; the file has changed since" } else { "" };
-                let heading = format!("# what runs, from {}{differs}", file.path);
-                format!("{}\n{}", paint.text(Tone::Dim, &heading), file.text)
-            })
+            // Of this document alone one text keeps its lines.
+            let text = plain::lines(&file.text).into_owned();
+            context.output.show(file, |file, paint| running(file, &text, paint))
         }
     }
 }
 
-fn check(file: &Path) -> ConfigCheck {
+fn running(file: &ConfigFile, text: &str, paint: Paint) -> String {
+    let differs = if file.file_differs { "; the file has changed since" } else { "" };
+    let heading = format!("# what runs, from {}{differs}", file.path);
+    format!("{}\n{text}", paint.text(Tone::Dim, &heading))
+}
+
+/// What is wrong, and the error's class if anything is.
+fn check(file: &Path) -> (ConfigCheck, Option<ErrorCode>) {
     let path = file.display().to_string();
+    let mut code = ErrorCode::Config;
     let problems = match config::load(file) {
         Ok(loaded) => {
-            return ConfigCheck {
+            let check = ConfigCheck {
                 path,
                 valid: true,
                 problems: vec![],
@@ -64,11 +76,16 @@ fn check(file: &Path) -> ConfigCheck {
                 backends: Some(loaded.config.backends.len()),
                 warnings: config::lint(&loaded.config),
             };
+            return (check, None);
         }
         Err(ConfigError::Invalid(errors)) => errors.problems.iter().map(problem).collect(),
-        Err(e) => vec![ConfigProblem { line: None, column: None, message: e.to_string(), hint: None }],
+        Err(e) => {
+            let e = ControlError::from(e);
+            code = e.code;
+            vec![ConfigProblem { line: None, column: None, message: e.message, hint: e.hint }]
+        }
     };
-    ConfigCheck { path, valid: false, problems, services: None, backends: None, warnings: vec![] }
+    (ConfigCheck { path, valid: false, problems, services: None, backends: None, warnings: vec![] }, Some(code))
 }
 
 fn problem(p: &config::Problem) -> ConfigProblem {
@@ -117,9 +134,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rollcall.toml");
         std::fs::write(&file, text).unwrap();
-        let mut check = check(&file);
+        let (mut check, _) = check(&file);
         check.path = "rollcall.toml".into();
-        let text = render(&check, Paint(false));
+        let text = render(&check, Paint::PLAIN);
         (check, text)
     }
 
@@ -133,10 +150,26 @@ mod tests {
     }
 
     #[test]
+    fn running_configuration_is_a_file_again_with_a_heading() {
+        let file = ConfigFile::new(&crate::control::testing::view());
+        let expected = "# what runs, from /etc/rollcall/rollcall.toml; the file has changed since\n\
+                        # as applied\nconfig_owner = \"cli\"\n";
+        assert_eq!(running(&file, &file.text, Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn check_of_a_file_without_end_is_one_problem() {
+        let (check, code) = check(Path::new("/dev/zero"));
+        assert_eq!(code, Some(ErrorCode::Config));
+        assert!(check.problems[0].message.contains("larger than 16 MiB"), "{:?}", check.problems);
+    }
+
+    #[test]
     fn check_of_a_missing_file_is_one_problem_without_a_line() {
-        let check = check(Path::new("/nonexistent/rollcall.toml"));
+        let (check, code) = check(Path::new("/nonexistent/rollcall.toml"));
+        assert_eq!(code, Some(ErrorCode::Config));
         assert_eq!(check.problems.len(), 1);
         assert_eq!(check.problems[0].line, None);
-        assert!(render(&check, Paint(false)).contains("/nonexistent/rollcall.toml"));
+        assert!(render(&check, Paint::PLAIN).contains("/nonexistent/rollcall.toml"));
     }
 }

@@ -1,10 +1,11 @@
 //! `rollcall down`: the data plane goes away, with every flow. Through the daemon if it runs; else what it
 //! left is removed directly, so that a dead daemon never holds a host hostage.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 
-use super::output::Paint;
+use super::output::{Paint, say};
 use super::{Context, Outcome};
+use crate::config::ConfigError;
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
 use crate::daemon::remains;
@@ -26,14 +27,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     if !args.yes {
         confirm()?;
     }
-    let stopping = match context.client.post::<Stopping>("/v1/down").await {
-        Ok(stopping) => stopping,
-        Err(e) if e.code == ErrorCode::Unavailable && !context.client.is_answered().await => {
-            remove(context).await.map(|()| Stopping { by_daemon: false })?
-        }
+    let left = match context.client.post::<Stopping>("/v1/down").await {
+        Ok(stopping) => return context.output.show(stopping, render),
+        Err(e) if e.code == ErrorCode::Unavailable && context.client.is_deserted().await => remove(context).await?,
         Err(e) => return Err(e),
     };
-    context.output.show(stopping, render)
+    if !left.is_empty() {
+        return Err(ControlError::new(
+            ErrorCode::System,
+            format!("the data plane is removed, but not all that the daemon left: {}", left.join("; ")),
+        )
+        .with_hint("remove that by hand, or mend the cause and repeat `rollcall down`"));
+    }
+    context.output.show(Stopping { by_daemon: false }, render)
 }
 
 fn confirm() -> Result<(), ControlError> {
@@ -43,27 +49,26 @@ fn confirm() -> Result<(), ControlError> {
     }
     let refused = || ControlError::new(ErrorCode::Usage, "not confirmed; nothing was changed");
     let mut answer = String::new();
-    eprint!("This ends every connection through this host. Take the data plane down? [y/N] ");
-    std::io::stderr().flush().map_err(|_| refused())?;
+    say("This ends every connection through this host. Take the data plane down? [y/N] ");
     std::io::stdin().read_line(&mut answer).map_err(|_| refused())?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
 }
 
 /// A file that is there but wrong may have named other places: then what to remove is not known.
-async fn remove(context: &Context) -> Result<(), ControlError> {
+/// Returns what could not be removed.
+async fn remove(context: &Context) -> Result<Vec<String>, ControlError> {
     let (pin_dir, state_dir) = match crate::config::load(&context.config) {
         Ok(loaded) => (loaded.config.control.pin_dir, loaded.config.control.state_dir),
-        Err(_) if !context.config.exists() => (PIN_DIR.into(), STATE_DIR.into()),
+        Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            (PIN_DIR.into(), STATE_DIR.into())
+        }
         Err(e) => {
             return Err(ControlError::from(e).with_hint(
                 "without a daemon, the file says what to take down: correct it, or name another by --config",
             ));
         }
     };
-    for problem in remains::remove(&pin_dir, &state_dir, context.client.socket()).await? {
-        eprintln!("warning: not removed: {problem}");
-    }
-    Ok(())
+    remains::remove(&pin_dir, &state_dir, context.client.socket()).await
 }
 
 fn render(stopping: &Stopping, _: Paint) -> String {

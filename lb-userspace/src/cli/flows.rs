@@ -52,7 +52,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
 
 fn render(flows: &Flows, paint: Paint) -> String {
     let mut table =
-        Table::new(["PHASE", "PROTO", "CLIENT", "VIP", "SERVICE", "SOURCE", "TO", "BACKEND", ">AGE", ">IDLE"]);
+        Table::new(["PHASE", "PROTO", "CLIENT", "VIP", "SERVICE", "SOURCE", "TO", "BACKEND", ">AGE", ">IDLE"])
+            .narrow(None, &["SOURCE", "VIP", "AGE", "TO", "PROTO", "IDLE"]);
     for f in &flows.flows {
         let ms = |ms: u64| words::span_ms(i64::try_from(ms).unwrap_or(i64::MAX));
         let cells: [Cell; 10] = [
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn render_of_flows_shows_removed_names_and_that_there_are_more() {
         let time = jiff::Timestamp::UNIX_EPOCH;
-        let text = render(&Flows::new(&testing::view(), &testing::flows(), true, time), Paint(false));
+        let text = render(&Flows::new(&testing::view(), &testing::flows(), true, time), Paint::PLAIN);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[1].starts_with("established  tcp    198.51.100.7:50123"), "{text}");
@@ -96,6 +97,6 @@ mod tests {
     #[test]
     fn render_of_no_flows_says_so() {
         let none = Flows { time: jiff::Timestamp::UNIX_EPOCH, flows: vec![], more: false };
-        assert_eq!(render(&none, Paint(false)), "no flows match\n");
+        assert_eq!(render(&none, Paint::PLAIN), "no flows match\n");
     }
 }

@@ -10,7 +10,9 @@ mod config;
 mod doctor;
 mod down;
 mod flows;
+mod lease;
 mod output;
+mod plain;
 mod reload;
 mod run;
 mod service;
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::output::{Colour, Format, Output};
-use crate::config::{PathKey, path_in};
+use crate::config::{PathKey, path_in, text_of};
 use crate::control::client::Client;
 use crate::control::daemon::{ControlError, ErrorCode};
 
@@ -37,10 +39,10 @@ Exit codes:
   0   done
   1   doctor found something that will not work
   64  the command makes no sense
-  66  no such service or backend
+  66  no such service, backend or lease
   69  the daemon is not running
   71  the kernel or the system refused
-  75  the file changed meanwhile, or something else edits it
+  75  the file changed meanwhile, or something else edits it; or too few would be left
   77  no permission: groups rollcall (read) and rollcall-admin (change)
   78  the configuration is wrong, or would be";
 
@@ -51,6 +53,7 @@ Examples:
   rollcall status                        who is in rotation, and who is not, and why
   rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
+  rollcall backend drain web-02 --for 30m --reason 'kernel test'
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";
 
 const RUN_HELP: &str = "\
@@ -178,7 +181,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Reload => reload::run(&context).await,
             Verb::Down(args) => down::run(&context, args).await,
             Verb::Doctor => doctor::run(&context).await,
-            Verb::Completions(args) => completions::run(&args),
+            Verb::Completions(args) => completions::run(&context, &args),
         }
     })
 }
@@ -187,7 +190,7 @@ fn dispatch(cli: Cli) -> Outcome {
 /// the default.
 fn socket_of(file: &Path) -> PathBuf {
     crate::config::load(file).map_or_else(
-        |_| path_in(&std::fs::read_to_string(file).unwrap_or_default(), PathKey::Socket),
+        |_| path_in(&text_of(file).unwrap_or_default(), PathKey::Socket),
         |loaded| loaded.config.control.socket,
     )
 }

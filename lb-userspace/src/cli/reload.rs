@@ -27,8 +27,8 @@ mod tests {
     #[test]
     fn render_of_an_outcome_lists_changes_or_says_that_there_are_none() {
         let changed = Applied { revision: 3, changes: vec!["www/web-02: weight 1 → 3".into()] };
-        assert_eq!(render(&changed, Paint(false)), "applied as revision 3\n  www/web-02: weight 1 → 3\n");
+        assert_eq!(render(&changed, Paint::PLAIN), "applied as revision 3\n  www/web-02: weight 1 → 3\n");
         let same = Applied { revision: 3, changes: vec![] };
-        assert_eq!(render(&same, Paint(false)), "nothing changed; revision 3 runs\n");
+        assert_eq!(render(&same, Paint::PLAIN), "nothing changed; revision 3 runs\n");
     }
 }

@@ -4,7 +4,7 @@ use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
 use super::{Context, Outcome, status};
 use crate::config::model::ServiceName;
-use crate::control::daemon::{ControlError, ErrorCode};
+use crate::control::daemon::ControlError;
 use crate::control::schema::Services;
 
 /// What to do with services.
@@ -28,8 +28,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
             let known: Vec<_> = services.services.iter().map(|s| s.name.to_string()).collect();
             services.services.retain(|s| s.name == name);
             if services.services.is_empty() {
-                return Err(ControlError::new(ErrorCode::NotFound, format!("there is no service \"{name}\""))
-                    .with_hint(format!("known: {}", known.join(", "))));
+                return Err(ControlError::not_found("service", name.as_str(), known.iter().map(String::as_str)));
             }
             context.output.show(services, |found, paint| {
                 found.services.iter().map(|s| status::service(s, found.time, paint)).collect()
@@ -42,7 +41,7 @@ fn list(services: &Services, paint: Paint) -> String {
     if services.services.is_empty() {
         return "no services are configured\n".into();
     }
-    let mut table = Table::new(["SERVICE", "LISTEN", "IN ROTATION", "OWNER"]);
+    let mut table = Table::new(["SERVICE", "LISTEN", "IN ROTATION", "OWNER"]).narrow(Some("OWNER"), &["LISTEN"]);
     for s in &services.services {
         let all = s.backends.len();
         let tone = match s.in_rotation {
@@ -73,6 +72,6 @@ SERVICE  LISTEN                    IN ROTATION  OWNER
 www      192.0.2.10:80/tcp maglev  2 of 3       web team
 dns      192.0.2.10:53/udp maglev  1 of 1       web team
 ";
-        assert_eq!(list(&services, Paint(false)), expected);
+        assert_eq!(list(&services, Paint::PLAIN), expected);
     }
 }

@@ -1,10 +1,13 @@
 //! `rollcall stats`: counters since the data plane was created; with `--watch` what changed per second.
 
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use super::output::{Format, Paint, Tone};
+use tokio::time::MissedTickBehavior;
+
+use super::output::{Format, Paint, Reader, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, words};
+use super::{Context, Outcome, plain, words};
 use crate::control::schema::{BackendStats, Direction, Stats};
 
 const HELP: &str = "\
@@ -26,18 +29,25 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let read = || context.client.get::<Stats>("/v1/stats");
     let mut last = read().await?;
+    let mut read_at = Instant::now();
     let Some(seconds) = args.watch else { return context.output.show(last, totals) };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
+    // Whoever stopped the command for a while (Ctrl-Z) gets no burst of what was missed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
-        if context.output.format == Format::Json {
-            context.output.show_line(last.clone())?;
+        if context.output.format == Format::Json && context.output.show_line(last.clone())? == Reader::Gone {
+            return Ok(ExitCode::SUCCESS);
         }
         ticks.tick().await;
         let now = read().await?;
+        let passed = read_at.elapsed();
+        read_at = Instant::now();
         if context.output.format == Format::Table {
-            let clear = if context.output.terminal { "\x1b[H\x1b[2J" } else { "" };
-            context.output.print(&format!("{clear}{}\n", rates(&last, &now, context.output.paint)))?;
+            let shown = rates(&last, &plain::document(&now)?, passed, context.output.paint());
+            if context.output.print(&format!("{}{shown}\n", context.output.clear()))? == Reader::Gone {
+                return Ok(ExitCode::SUCCESS);
+            }
         }
         last = now;
     }
@@ -58,7 +68,8 @@ fn totals(stats: &Stats, paint: Paint) -> String {
             ">",
             ">ANSWER",
             "TROUBLE",
-        ]);
+        ])
+        .narrow(Some("TROUBLE"), &["CLOSED", "ESTABLISHED", "OPENED", "ANSWER", "TO BACKEND"]);
         for b in &s.backends {
             let mut row: Vec<Cell> = vec![
                 b.backend.as_str().into(),
@@ -71,7 +82,7 @@ fn totals(stats: &Stats, paint: Paint) -> String {
                 row.push(format!("{} pkt", d.packets).into());
                 row.push(words::scaled(d.total_bytes as f64, "B").into());
             }
-            row.push(b.answer_mean_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default().into());
+            row.push(b.answer_mean_ms.map(answer).unwrap_or_default().into());
             row.push(Cell::new(Tone::Warn, trouble(b)));
             table.row(row);
         }
@@ -91,6 +102,11 @@ fn totals(stats: &Stats, paint: Paint) -> String {
     out
 }
 
+/// The data plane measures in steps of a kernel tick (1 to 10 ms), so below a millisecond there is nothing to show.
+fn answer(mean_ms: f64) -> String {
+    if mean_ms < 1.0 { "<1 ms".to_owned() } else { words::duration_ms(mean_ms) }
+}
+
 /// Passive signals that are above 0.
 fn trouble(b: &BackendStats) -> String {
     let signals = [
@@ -105,16 +121,17 @@ fn trouble(b: &BackendStats) -> String {
     above.collect::<Vec<_>>().join(", ")
 }
 
-fn rates(last: &Stats, now: &Stats, paint: Paint) -> String {
-    let ms = now.time.as_millisecond() - last.time.as_millisecond();
-    let seconds = (ms as f64 / 1000.0).max(0.001);
+/// `passed` is measured here: the documents' own times are the wall clock's, which may be set meanwhile.
+fn rates(last: &Stats, now: &Stats, passed: Duration, paint: Paint) -> String {
+    let seconds = passed.as_secs_f64().max(0.001);
     // A data plane that was created anew counts from zero: then no rate, rather than a negative one.
     let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
     let mut out = format!("{}  over {seconds:.1} s\n", now.time);
     for s in &now.services {
         let old = last.services.iter().find(|o| o.service == s.service);
         let mut table =
-            Table::new(["BACKEND", ">ACTIVE", ">NEW/s", ">CLOSED/s", ">TO BACKEND", ">", ">TO CLIENT", ">"]);
+            Table::new(["BACKEND", ">ACTIVE", ">NEW/s", ">CLOSED/s", ">TO BACKEND", ">", ">TO CLIENT", ">"])
+                .narrow(None, &["CLOSED/s", "TO BACKEND"]);
         for b in &s.backends {
             // A member that has just joined has no rate yet.
             let o = old.and_then(|o| o.backends.iter().find(|o| o.backend == b.backend)).unwrap_or(b);
@@ -161,7 +178,7 @@ mod tests {
 
     #[test]
     fn totals_of_a_view_are_as_approved() {
-        let got = totals(&stats(), Paint(false));
+        let got = totals(&stats(), Paint::PLAIN);
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(crate::docs::root().join("lb-userspace/src/cli/golden/stats.txt"), &got).unwrap();
         }
@@ -169,15 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_differences_per_second_of_the_documents_own_times() {
+    fn rates_are_differences_per_second_also_while_the_wall_clock_is_set_back() {
         let last = stats();
         let mut now = last.clone();
-        now.time = last.time + Span::new().seconds(2);
+        now.time = last.time - Span::new().hours(1);
         let b = &mut now.services[0].backends[0];
         b.flows_opened += 50;
         b.reverse.total_bytes += 1_000_000;
         now.verdicts.iter_mut().find(|v| v.reason == "drop_no_flow").unwrap().packets += 3;
-        let text = rates(&last, &now, Paint(false));
+        let text = rates(&last, &now, Duration::from_secs(2), Paint::PLAIN);
         let line = text.lines().find(|l| l.contains("web-01")).unwrap();
         assert_eq!(
             line.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -188,12 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn answer_below_a_tick_is_not_shown_as_zero() {
+        let shown = [0.0, 0.4, 1.0, 12.34].map(answer);
+        assert_eq!(shown, ["<1 ms", "<1 ms", "1.0 ms", "12.3 ms"]);
+    }
+
+    #[test]
     fn rates_after_counters_restarted_are_zero() {
         let last = stats();
         let mut now = last.clone();
-        now.time = last.time + Span::new().seconds(1);
         now.services[0].backends[0].flows_opened = 0;
-        let text = rates(&last, &now, Paint(false));
+        let text = rates(&last, &now, Duration::from_secs(1), Paint::PLAIN);
         assert!(text.lines().any(|l| l.contains("web-01") && l.contains("0.0")), "{text}");
         assert!(!text.contains('-') || !text.contains("-1"), "{text}");
     }

@@ -1,15 +1,18 @@
 //! `rollcall status`: the verdict, what people should know, then every member of every service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
-use super::table::{Cell, Table};
-use super::{Context, Outcome, words};
+use super::table::{Cell, Table, wrap};
+use super::{Context, Outcome, lease, words};
 use crate::control::schema::{BackendStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
+
+/// Backends that the first line names; the tables have all.
+const OUTS: usize = 5;
 
 pub(super) async fn run(context: &Context) -> Outcome {
     let status: Status = context.client.get("/v1/status").await?;
@@ -17,10 +20,15 @@ pub(super) async fn run(context: &Context) -> Outcome {
 }
 
 fn render(status: &Status, paint: Paint) -> String {
-    let (tone, line) = verdict(status);
-    let mut out = paint.text(tone, &line) + "\n";
+    let (tone, line) = match suspicion(status) {
+        Some(suspicion) => (Tone::Bad, format!("{suspicion}; {}", verdict(status).1)),
+        None => verdict(status),
+    };
+    let mut out = paint.text(tone, &prose(&line, paint)) + "\n";
     for warning in warnings(status) {
-        out += &format!("{} {warning}\n", paint.text(Tone::Warn, "warning:"));
+        let text = prose(&format!("warning: {warning}"), paint);
+        let (word, rest) = text.split_at("warning:".len());
+        out += &format!("{}{rest}\n", paint.text(Tone::Warn, word));
     }
     for s in &status.services {
         out.push('\n');
@@ -36,6 +44,22 @@ fn render(status: &Status, paint: Paint) -> String {
     out
 }
 
+/// A sentence, broken between words where the terminal would break it anywhere.
+fn prose(text: &str, paint: Paint) -> String {
+    paint.width.map_or_else(|| text.to_owned(), |width| wrap(text, width.saturating_sub(2)).join("\n  "))
+}
+
+/// `EDGE SUSPECTED for 40 s in web, dns, 4 backends held although down`: what is in rotation then says little.
+fn suspicion(status: &Status) -> Option<String> {
+    let since = status.suspicions.iter().map(|s| s.since).min()?;
+    let services: Vec<&str> = status.suspicions.iter().map(|s| s.service.as_str()).collect();
+    let suspected = status.services.iter().filter(|s| services.contains(&s.name.as_str()));
+    let held = suspected.flat_map(|s| &s.backends).filter(|b| b.in_rotation && b.health == Health::Down);
+    let held: std::collections::BTreeSet<&str> = held.map(|b| b.backend.as_str()).collect();
+    let since = words::since(since, status.time);
+    Some(format!("EDGE SUSPECTED for {since} in {}, {} held although down", services.join(", "), held.len()))
+}
+
 /// One line about all backends. A backend is in rotation if it is in every service that it is a member of.
 fn verdict(status: &Status) -> (Tone, String) {
     let mut backends: BTreeMap<&str, Vec<(&ServiceStatus, &BackendStatus)>> = BTreeMap::new();
@@ -44,13 +68,22 @@ fn verdict(status: &Status) -> (Tone, String) {
             backends.entry(b.backend.as_str()).or_default().push((s, b));
         }
     }
-    let total = backends.len();
-    let outs: Vec<String> =
-        backends.iter().filter_map(|(name, places)| out_in_words(name, places, status.time)).collect();
+    let mut names: BTreeSet<&str> = backends.keys().copied().collect();
+    names.extend(status.removed.iter().map(|r| r.backend.as_str()));
+    let total = names.len();
+    let outs: Vec<String> = (names.into_iter())
+        .filter_map(|name| {
+            let gone = removed_in_words(status, name);
+            let out = backends.get(name).and_then(|places| out_in_words(status, name, places));
+            let words: Vec<String> = gone.into_iter().chain(out).collect();
+            (!words.is_empty()).then(|| words.join(", "))
+        })
+        .collect();
     let is_unverified = |b: &BackendStatus| b.reasons.iter().any(|r| r.kind == ReasonKind::Unverified);
     let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
     let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
     match (total, outs.len()) {
+        (0, _) if !status.unused_backends.is_empty() => (Tone::Warn, "no service has a backend".to_owned()),
         (0, _) => (Tone::Warn, "no backends are configured".to_owned()),
         (1, 0) => {
             (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("the only backend is in rotation{doubt}"))
@@ -58,13 +91,18 @@ fn verdict(status: &Status) -> (Tone, String) {
         (n, 0) => {
             (if unverified > 0 { Tone::Warn } else { Tone::Good }, format!("all {n} backends in rotation{doubt}"))
         }
-        (n, out) => (Tone::Bad, format!("{} of {n} in rotation{doubt}: {}", n - out, outs.join("; "))),
+        (n, out) => {
+            let more = if out > OUTS { format!("; and {} more", out - OUTS) } else { String::new() };
+            let outs = outs[..out.min(OUTS)].join("; ");
+            (Tone::Bad, format!("{} of {n} in rotation{doubt}: {outs}{more}", n - out))
+        }
     }
 }
 
 /// `web-02 out for 4 m: probe failed: connection refused (owner web team)`; the services are named where it is still in
 /// rotation elsewhere.
-fn out_in_words(name: &str, places: &[(&ServiceStatus, &BackendStatus)], now: Timestamp) -> Option<String> {
+fn out_in_words(status: &Status, name: &str, places: &[(&ServiceStatus, &BackendStatus)]) -> Option<String> {
+    let now = status.time;
     let out: Vec<_> = places.iter().filter(|(_, b)| !b.in_rotation).collect();
     let (_, first) = out.iter().min_by_key(|(_, b)| b.since)?;
     let of = if out.len() < places.len() {
@@ -72,6 +110,13 @@ fn out_in_words(name: &str, places: &[(&ServiceStatus, &BackendStatus)], now: Ti
     } else {
         String::new()
     };
+    let leased = status.leases.iter().find(|l| {
+        let covers = |s: &ServiceStatus| l.service.as_ref().is_none_or(|name| *name == s.name);
+        l.backend.as_str() == name && out.iter().any(|(s, _)| covers(s))
+    });
+    if let Some(lease) = leased {
+        return Some(lease::in_words(lease, now));
+    }
     let why = match first.reasons.first() {
         Some(r) => format!("{}: {}", words::reason(r.kind), r.cause),
         None => "NO REASON KNOWN".to_owned(),
@@ -81,13 +126,27 @@ fn out_in_words(name: &str, places: &[(&ServiceStatus, &BackendStatus)], now: Ti
     Some(format!("{name} out{of} for {}: {why}{owner}", words::since(first.since, now)))
 }
 
+/// `web-02 REMOVED from web 4 m ago by ada (reload) and not back (owner web team)`.
+fn removed_in_words(status: &Status, name: &str) -> Option<String> {
+    let all: Vec<_> = status.removed.iter().filter(|r| r.backend.as_str() == name).collect();
+    let first = all.iter().min_by_key(|r| r.since)?;
+    let services: Vec<&str> = all.iter().filter_map(|r| r.service.as_ref()).map(|s| s.as_str()).collect();
+    let of = if services.is_empty() { String::new() } else { format!(" from {}", services.join(", ")) };
+    let owner = first.owner.as_ref().map(|o| format!(" (owner {o})")).unwrap_or_default();
+    let since = words::since(first.since, status.time);
+    Some(format!("{name} REMOVED{of} {since} ago by {} ({}) and not back{owner}", first.by, first.how))
+}
+
 fn warnings(status: &Status) -> Vec<String> {
     let mut all = status.warnings.clone();
     for s in status.services.iter().filter(|s| s.in_rotation == 0) {
         all.push(format!("{}: no backend in rotation; new connections are dropped", s.name));
     }
-    if status.edge_suspected {
-        all.push("most backends failed at once: this host is suspected, and the tables are held as they were".into());
+    for suspicion in &status.suspicions {
+        all.push(format!(
+            "service {}: {}, so this host is suspected and the table is held as it was; check this host's own network",
+            suspicion.service, suspicion.cause
+        ));
     }
     if !status.settled {
         all.push("the kernel does not hold all that was decided yet".into());
@@ -111,7 +170,8 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
         ">OPENED",
         "LAST PROBE",
         "REASON",
-    ]);
+    ])
+    .narrow(Some("REASON"), &["LAST PROBE", "OPENED", "WEIGHT", "ADDRESS", "HEALTH", "ACTIVE"]);
     for b in &service.backends {
         table.row(row(b, now));
     }
@@ -151,7 +211,7 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
     };
     let probe = match &b.last_probe {
         None => "none".to_owned(),
-        Some(p) => format!("{} ago, {:.1} ms", words::since(p.time, now), p.duration_ms),
+        Some(p) => format!("{} ago, {}", words::since(p.time, now), words::duration_ms(p.duration_ms)),
     };
     let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now)).collect();
     vec![
@@ -189,7 +249,11 @@ fn footer(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::config::model::BackendName;
+    use crate::control::schema::SuspicionStatus;
     use crate::control::testing;
 
     fn status() -> Status {
@@ -198,14 +262,35 @@ mod tests {
         status
     }
 
-    #[test]
-    fn render_of_a_view_with_troubles_is_as_approved() {
-        let expected = include_str!("golden/status.txt");
-        let got = render(&status(), Paint(false));
+    #[rstest]
+    #[case::any_width(None, "status.txt", include_str!("golden/status.txt"))]
+    #[case::narrow(Some(80), "status-80.txt", include_str!("golden/status-80.txt"))]
+    fn render_of_a_view_with_troubles_is_as_approved(
+        #[case] width: Option<usize>,
+        #[case] file: &str,
+        #[case] expected: &str,
+    ) {
+        let got = render(&status(), Paint { width, ..Paint::PLAIN });
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(crate::docs::root().join("lb-userspace/src/cli/golden/status.txt"), &got).unwrap();
+            let file = crate::docs::root().join("lb-userspace/src/cli/golden").join(file);
+            std::fs::write(file, &got).unwrap();
         }
         assert_eq!(got, expected);
+        let widest = got.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= width.or(Some(usize::MAX)), "{got}");
+    }
+
+    #[test]
+    fn verdict_of_many_out_names_some_and_counts_the_rest() {
+        let mut status = status();
+        let out = status.services[0].backends[1].clone();
+        status.services.truncate(1);
+        let many =
+            (0..9).map(|i| BackendStatus { backend: BackendName::new(&format!("b{i}")).unwrap(), ..out.clone() });
+        status.services[0].backends = many.collect();
+        let (_, line) = verdict(&status);
+        assert!(line.starts_with("0 of 9 in rotation: b0 out for"), "{line}");
+        assert!(line.contains("b4 out") && !line.contains("b5 out") && line.ends_with("; and 4 more"), "{line}");
     }
 
     #[test]
@@ -220,6 +305,8 @@ mod tests {
         status.services[0].backends.truncate(1);
         assert_eq!(verdict(&status), (Tone::Good, "the only backend is in rotation".into()));
         status.services.clear();
+        assert_eq!(verdict(&status), (Tone::Warn, "no service has a backend".into()));
+        status.unused_backends.clear();
         assert_eq!(verdict(&status), (Tone::Warn, "no backends are configured".into()));
     }
 
@@ -231,6 +318,39 @@ mod tests {
         web_01.owner = None;
         let (_, line) = verdict(&status);
         assert!(line.starts_with("1 of 3 in rotation (1 unverified): web-01 out of dns for 50 m: NO REASON"), "{line}");
+    }
+
+    #[test]
+    fn suspicion_leads_the_first_line_and_is_explained_by_a_warning() {
+        let mut status = status();
+        assert_eq!(suspicion(&status), None);
+        let since = status.time - jiff::SignedDuration::from_secs(40);
+        let service = status.services[0].name.clone();
+        status.services[0].backends[1].in_rotation = true;
+        status.suspicions = vec![SuspicionStatus { service, since, cause: "3 of 4 members failed".into() }];
+        let text = render(&status, Paint::PLAIN);
+        assert!(text.starts_with("EDGE SUSPECTED for 40 s in www, 1 held although down; "), "{text}");
+        assert!(text.contains("warning: service www: 3 of 4 members failed, so this host is suspected"), "{text}");
+    }
+
+    #[test]
+    fn verdict_says_who_took_a_server_out_until_when_and_who_was_removed() {
+        let mut status = status();
+        let leased = serde_json::json!({
+            "backend": "web-02", "service": null, "kind": "drain", "owner": "root", "owner_claimed": false, "uid": 0,
+            "loginuid": 0, "reason": "kernel test", "begun": status.time, "recallable": true,
+            "ends": status.time + jiff::SignedDuration::from_mins(12),
+        });
+        status.leases = vec![serde_json::from_value(leased).unwrap()];
+        let gone = serde_json::json!({
+            "backend": "web-04", "service": "www", "since": status.time - jiff::SignedDuration::from_mins(4), "by": "ada",
+            "how": "reload", "owner": "web team", "review_at": status.time,
+        });
+        status.removed = vec![serde_json::from_value(gone).unwrap()];
+        let (_, line) = verdict(&status);
+        let expected = "2 of 4 in rotation (1 unverified): web-02 drained by root, 12 m left: kernel test; web-04 REMOVED from www 4 m ago \
+                        by ada (reload) and not back (owner web team)";
+        assert_eq!(line, expected);
     }
 
     #[test]

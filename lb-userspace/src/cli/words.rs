@@ -25,6 +25,16 @@ pub(super) fn since(then: Timestamp, now: Timestamp) -> String {
     span_ms(now.as_millisecond() - then.as_millisecond())
 }
 
+/// A measured time: `350 µs`, `1.2 ms`, `2.5 s`.
+pub(super) fn duration_ms(ms: f64) -> String {
+    match ms {
+        // 0.9995 would print as 1000 µs.
+        ..0.9995 => format!("{:.0} µs", ms * 1000.0),
+        ..999.95 => format!("{ms:.1} ms"),
+        _ => format!("{:.1} s", ms / 1000.0),
+    }
+}
+
 /// A number with a decimal prefix and a unit: `9.0 MB`, `72.5 kbit/s`, `120 B`.
 pub(super) fn scaled(value: f64, unit: &str) -> String {
     let mut value = value;
@@ -61,6 +71,20 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::EdgeCleared => "edge cleared",
         EventKind::ApplyFailed => "apply failed",
         EventKind::Unverified => "unverified",
+        EventKind::Drained => "drained",
+        EventKind::Maintenance => "in maintenance",
+        EventKind::LeaseExtended => "lease extended",
+        EventKind::LeaseEnding => "lease ends soon",
+        EventKind::LeaseEnded => "lease over",
+        EventKind::Restored => "restored",
+        EventKind::Recalled => "called back",
+        EventKind::TooFew => "TOO FEW left",
+        EventKind::ReturnFailed => "RETURN FAILED",
+        EventKind::Removed => "REMOVED",
+        EventKind::Returned => "returned",
+        EventKind::Forgotten => "forgotten",
+        EventKind::Decommissioned => "decommissioned",
+        EventKind::Overdue => "OVERDUE",
     }
 }
 
@@ -85,6 +109,15 @@ mod tests {
     #[case(97_200_000, "1 d 3 h")]
     fn span_of_milliseconds_has_its_two_largest_units(#[case] ms: i64, #[case] text: &str) {
         assert_eq!(span_ms(ms), text);
+    }
+
+    #[rstest]
+    #[case(0.0424, "42 µs")]
+    #[case(0.9996, "1.0 ms")]
+    #[case(1.25, "1.2 ms")]
+    #[case(999.96, "1.0 s")]
+    fn duration_has_the_unit_that_shows_it(#[case] ms: f64, #[case] text: &str) {
+        assert_eq!(duration_ms(ms), text);
     }
 
     #[rstest]

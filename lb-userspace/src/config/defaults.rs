@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use lb_common::abi::Descriptor;
 
+/// Bytes that a configuration file may have: a hundred thousand backends fit.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// Path of the configuration file.
 pub const CONFIG_PATH: &str = "/etc/rollcall/rollcall.toml";
 /// Path of the control socket.
@@ -22,7 +25,7 @@ pub const PORTS: RangeInclusive<u16> = 1024..=65535;
 pub const MAX_FLOWS: u32 = 131_072;
 /// Half-open flows per family.
 pub const MAX_HALF_OPEN: u32 = 65_536;
-/// Slots of the arena: 16 MiB, room for two generations of 32 tables of [`TABLE_SIZE`].
+/// Slots of the arena: 16 MiB, room for two generations of 128 tables of [`TABLE_SIZE`].
 pub const ARENA_SLOTS: u32 = 1 << 22;
 /// Life of a half-open flow.
 pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +41,10 @@ pub const CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TIME_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Slots of a service's table. A size is fixed for the life of its service, so the default cannot follow the number of
-/// members: this prime gives 65 members 1,000 slots each, and costs 256 KiB for each generation.
-pub const TABLE_SIZE: u32 = 65_521;
+/// members: this prime gives 16 members [`SLOTS_PER_MEMBER`] each, and costs 64 KiB for each generation.
+pub const TABLE_SIZE: u32 = 16_381;
+/// Slots that a member of a `"maglev"` table should have, so that its share is right within a percent or two.
+pub const SLOTS_PER_MEMBER: u32 = 1000;
 /// How long a reason may stand before it escalates.
 pub const EXPECTED_OUT: Duration = Duration::from_secs(600);
 /// A member's weight.
@@ -53,6 +58,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PROBE_RISE: u32 = 2;
 /// Consecutive failures to be down.
 pub const PROBE_FALL: u32 = 3;
+/// `min_in_rotation`.
+pub const MIN_IN_ROTATION: u32 = 1;
 /// Request target of an HTTP probe.
 pub const PROBE_PATH: &str = "/";
 /// Accepted status codes.
@@ -73,6 +80,10 @@ pub(super) const ARENA: RangeInclusive<u32> = 2..=Descriptor::MAX_OFFSET;
 pub(super) const TABLE: RangeInclusive<u32> = 1..=Descriptor::MAX_SIZE;
 /// Conntrack's timeouts: a week in jiffies still fits 32 bits at 1000 Hz.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
+/// `min_in_rotation`.
+pub(super) const MIN_IN_ROTATIONS: RangeInclusive<u32> = 0..=65_535;
+/// `expect_backends`.
+pub(super) const EXPECT_BACKENDS: RangeInclusive<u32> = 1..=65_535;
 /// `expected_out`.
 pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 /// A probe's interval and timeout.

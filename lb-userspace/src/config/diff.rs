@@ -177,6 +177,8 @@ fn services(out: &mut Vec<String>, old: &Service, new: &Service) {
     changed.display("one_way", &old.one_way, &new.one_way);
     changed.debug("owner", &old.owner, &new.owner);
     changed.duration("expected_out", old.expected_out, new.expected_out);
+    changed.display("min_in_rotation", &old.min_in_rotation, &new.min_in_rotation);
+    changed.debug("expect_backends", &old.expect_backends, &new.expect_backends);
     if old.probe != new.probe {
         out.push(format!("service {name}: probe changed"));
     }

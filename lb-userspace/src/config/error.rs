@@ -84,6 +84,16 @@ pub enum ConfigError {
     Invalid(#[from] ConfigErrors),
 }
 
+impl ConfigError {
+    /// Its class: what this user may not read is not wrong.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ErrorCode::Permission,
+            _ => ErrorCode::Config,
+        }
+    }
+}
+
 impl From<ConfigErrors> for ControlError {
     fn from(errors: ConfigErrors) -> Self {
         Self { code: ErrorCode::Config, message: errors.to_string(), hint: None }
@@ -92,7 +102,7 @@ impl From<ConfigErrors> for ControlError {
 
 impl From<ConfigError> for ControlError {
     fn from(error: ConfigError) -> Self {
-        Self { code: ErrorCode::Config, message: error.to_string(), hint: None }
+        Self { code: error.code(), message: error.to_string(), hint: None }
     }
 }
 

@@ -243,7 +243,8 @@ pub(super) const KEYS: &[Key] = &[
         Default("4194304"),
         "4194304",
         "Slots of all tables together, 4 bytes each; at least twice the sum of all `table_size`, since a table is \
-         built beside the one in use. Fixed while the data plane is up.",
+         built beside the one in use. The default holds 128 services of the default `table_size`. Fixed while the data \
+         plane is up.",
     ),
     key(
         Conntrack,
@@ -434,8 +435,8 @@ pub(super) const KEYS: &[Key] = &[
         Service,
         "table_size",
         "integer, 1 to 4194303, at least the number of members; a prime for `\"maglev\"`",
-        Default("65521"),
-        "65521",
+        Default("16381"),
+        "16381",
         "Slots of the selection table. Take 1,000 for each member you ever expect: the size is fixed for the life of \
          the service, as refitting it would move most flows. For `\"round-robin\"` it is an upper bound.",
     ),
@@ -463,6 +464,23 @@ pub(super) const KEYS: &[Key] = &[
         Default("\"10m\""),
         "\"10m\"",
         "How long a member may be out of rotation before that escalates.",
+    ),
+    key(
+        Service,
+        "min_in_rotation",
+        "integer, 0 to the number of members",
+        Default("1"),
+        "1",
+        "So many members should always take new flows: what would leave fewer is refused, and drained servers are \
+         called back when there are fewer.",
+    ),
+    key(
+        Service,
+        "expect_backends",
+        "integer, 1 to 65535",
+        Means("any number"),
+        "2",
+        "How many members there should be. Fewer is shown as a warning, whoever shortened the list.",
     ),
     key(
         Probe,
@@ -548,6 +566,6 @@ pub(super) const KEYS: &[Key] = &[
         "integer, 1 to 65535",
         Default("1"),
         "1",
-        "Its share of new flows, in proportion to the others'. 0 is refused: take a server out by removing it from the service.",
+        "Its share of new flows, in proportion to the others'. 0 is refused: to take a server out, remove it from the service; its connections go on until they end.",
     ),
 ];

@@ -1,6 +1,8 @@
 //! What is allowed but probably not meant.
 
-use super::model::Config;
+use super::check::next_prime;
+use super::defaults::SLOTS_PER_MEMBER;
+use super::model::{Algorithm, Config, Service};
 
 /// One line for each thing that deserves a second look. An empty list is the usual case.
 pub fn lint(config: &Config) -> Vec<String> {
@@ -12,5 +14,26 @@ pub fn lint(config: &Config) -> Vec<String> {
         .keys()
         .filter(|name| !config.services.iter().any(|s| s.members.iter().any(|member| member.backend == **name)))
         .map(|name| format!("backend {name}: member of no service"));
-    unprobed.chain(unused).collect()
+    let fewer = config.services.iter().filter_map(|service| {
+        let (expected, found) = (service.expect_backends?, service.members.len());
+        ((found as u64) < u64::from(expected)).then(|| {
+            format!("service {}: {found} members, expect_backends says {expected}: somebody is missing", service.name)
+        })
+    });
+    unprobed.chain(unused).chain(fewer).chain(config.services.iter().filter_map(crowded)).collect()
+}
+
+/// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.
+fn crowded(service: &Service) -> Option<String> {
+    let members = u32::try_from(service.members.len()).unwrap_or(u32::MAX);
+    let wanted = members.saturating_mul(SLOTS_PER_MEMBER);
+    (service.algorithm == Algorithm::Maglev && service.table_size < wanted).then(|| {
+        format!(
+            "service {}: {members} members share {} slots, fewer than {SLOTS_PER_MEMBER} each, so their shares are uneven; set \
+             table_size = {} or more, which takes effect with a new data plane",
+            service.name,
+            service.table_size,
+            next_prime(wanted)
+        )
+    })
 }

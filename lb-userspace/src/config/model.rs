@@ -245,6 +245,10 @@ pub struct Service {
     pub owner: Option<String>,
     /// How long a reason may stand before it escalates.
     pub expected_out: Duration,
+    /// As many members should always take new flows; at most the number of members.
+    pub min_in_rotation: u32,
+    /// How many members the owner expects, if that is said: fewer is a warning.
+    pub expect_backends: Option<u32>,
     /// How members are probed; `None`: never, they count as up.
     pub probe: Option<Probe>,
     /// Members, at least one, each with an address of the VIP's family.

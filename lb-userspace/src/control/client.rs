@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,9 @@ use super::schema::{Document, Envelope, Failure};
 
 /// How long a whole exchange may take. A reload waits for grace periods, but not for seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest answer, bytes: the most flows that may be asked for are a twentieth of it. What answers may be no daemon.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of one daemon.
 #[derive(Clone, Debug)]
@@ -54,9 +57,11 @@ impl Client {
         self.document(Method::POST, path, body.into()).await
     }
 
-    /// Whether anybody accepts connections on the socket.
-    pub async fn is_answered(&self) -> bool {
-        UnixStream::connect(&self.socket).await.is_ok()
+    /// Whether it is certain that nobody listens on the socket. A daemon that is merely busy, or a socket that this user
+    /// may not open, is not certain.
+    pub async fn is_deserted(&self) -> bool {
+        let connected = UnixStream::connect(&self.socket).await;
+        connected.is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
     }
 
     async fn document<T: Document>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ControlError> {
@@ -91,24 +96,31 @@ impl Client {
             .map_err(|e| ControlError::new(ErrorCode::Usage, format!("{path} is not a request: {e}")))?;
         let answer = sender.send_request(request).await.map_err(broken)?;
         let ok = answer.status().is_success();
-        let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|e| match e
+            .downcast::<hyper::Error>()
+        {
+            Ok(e) => broken(*e),
+            Err(_) => self.strange(&format!("more than {MAX_ANSWER_BYTES} bytes")),
+        })?;
+        let body = body.to_bytes();
         driver.abort();
         Ok((ok, body))
     }
 
     fn decode<T: Document>(&self, body: &[u8]) -> Result<T, ControlError> {
-        let strange = |what: String| {
-            ControlError::new(ErrorCode::System, format!("{} answered {what}", self.socket.display()))
-                .with_hint("is the daemon of the same version as this command? compare `rollcall --version`")
-        };
-        let value: Value = serde_json::from_slice(body).map_err(|e| strange(format!("no JSON: {e}")))?;
+        let value: Value = serde_json::from_slice(body).map_err(|e| self.strange(&format!("no JSON: {e}")))?;
         let schema = value.get("schema").and_then(Value::as_str).unwrap_or("nothing");
         if schema != T::SCHEMA {
-            return Err(strange(format!("{schema} where {} was asked for", T::SCHEMA)));
+            return Err(self.strange(&format!("{schema} where {} was asked for", T::SCHEMA)));
         }
-        let envelope: Envelope<T> =
-            serde_json::from_value(value).map_err(|e| strange(format!("a {} that is not one: {e}", T::SCHEMA)))?;
+        let envelope: Envelope<T> = serde_json::from_value(value)
+            .map_err(|e| self.strange(&format!("a {} that is not one: {e}", T::SCHEMA)))?;
         Ok(envelope.body)
+    }
+
+    fn strange(&self, what: &str) -> ControlError {
+        ControlError::new(ErrorCode::System, format!("{} answered {what}", self.socket.display()))
+            .with_hint("is the daemon of the same version as this command? compare `rollcall --version`")
     }
 
     fn cannot_connect(&self, error: &std::io::Error) -> ControlError {
@@ -130,6 +142,11 @@ impl Client {
                          usermod -aG {READERS} USER"
                     ))
             }
+            ErrorKind::WouldBlock => ControlError::new(
+                ErrorCode::Unavailable,
+                format!("the daemon at {socket} is busy: as many connections wait for it as may"),
+            )
+            .with_hint("repeat it; if that lasts, look at what holds connections: ss -xp"),
             _ => ControlError::new(ErrorCode::Unavailable, format!("cannot reach the daemon at {socket}: {error}")),
         }
     }

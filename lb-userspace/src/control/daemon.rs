@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::{BackendName, Config, ServiceName};
-use crate::core::api::{Event, RollCall, Time};
+use crate::core::api::{Event, RollCall, Scope, Time};
+use crate::core::lease::{Lease, LeaseKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord};
 
 /// A handle on the running daemon. Reads never wait for a write.
@@ -24,6 +25,8 @@ pub trait Daemon: Clone + Send + Sync + 'static {
     fn reload(&self, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
     /// Change file and running state together.
     fn edit(&self, edit: Edit, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
+    /// Take a server out for a time, bring it back, or let go of one that was removed.
+    fn duty(&self, duty: Duty, actor: Actor) -> impl Future<Output = Result<DutyOutcome, ControlError>> + Send;
     /// Take the data plane down and stop.
     fn down(&self, actor: Actor) -> impl Future<Output = Result<(), ControlError>> + Send;
 }
@@ -53,6 +56,8 @@ pub struct View {
     pub warnings: Vec<String>,
     /// The newest events, oldest first, at most 256.
     pub events: Vec<Event>,
+    /// How many of the daemon's checks found a broken invariant of the core.
+    pub violations: u64,
 }
 
 /// Who asked.
@@ -81,7 +86,7 @@ pub struct FlowQuery {
 
 /// An edit of the backend list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Edit {
     /// Add a server and make it a member of services. If the server exists, only the memberships are added.
     AddBackend {
@@ -104,6 +109,9 @@ pub enum Edit {
         name: BackendName,
         /// From this service only.
         service: Option<ServiceName>,
+        /// For good, and why: it is then not expected back.
+        #[serde(default)]
+        decommission: Option<String>,
     },
     /// Change a membership or the server's owner.
     SetBackend {
@@ -118,6 +126,61 @@ pub enum Edit {
         /// New owner.
         owner: Option<String>,
     },
+}
+
+/// A request about leases, or about servers that were removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Duty {
+    /// Take a server out for a time.
+    Take {
+        /// Which, and where.
+        scope: Scope,
+        /// What becomes of its flows.
+        kind: LeaseKind,
+        /// For how long, ms.
+        for_ms: u64,
+        /// Why.
+        reason: String,
+        /// Who answers for it, if the caller says so.
+        owner: Option<String>,
+        /// Whether it may be called back if the others become too few.
+        recallable: bool,
+        /// Whether the caller has seen what stands against it.
+        sure: bool,
+    },
+    /// Let a lease end later.
+    Extend {
+        /// Whose.
+        scope: Scope,
+        /// By how much, ms.
+        more_ms: u64,
+        /// Who asks, if the caller says so.
+        owner: Option<String>,
+    },
+    /// End a lease now.
+    Restore {
+        /// Whose.
+        scope: Scope,
+        /// Who asks, if the caller says so.
+        owner: Option<String>,
+    },
+    /// Do not expect a removed server back.
+    Forget {
+        /// Which, and where.
+        scope: Scope,
+        /// Who asks, if the caller says so.
+        owner: Option<String>,
+    },
+}
+
+/// What came of a [`Duty`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DutyOutcome {
+    /// The lease that holds now, if one was asked for.
+    pub lease: Option<Lease>,
+    /// What else there is to say, in words.
+    pub changes: Vec<String>,
 }
 
 /// What a reload or an edit did.
@@ -153,8 +216,10 @@ pub enum ErrorCode {
     Permission,
     /// No such service or backend. Exit 66.
     NotFound,
-    /// The file changed, or something else edits it. Exit 75.
+    /// The file changed, or something else edits it; or the request would leave too few. Exit 75.
     Conflict,
+    /// The request needs a second word (`--yes`) from who asks. Exit 75.
+    Unconfirmed,
     /// The kernel or the system refused. Exit 71.
     System,
     /// The daemon is not there. Exit 69.
@@ -169,7 +234,7 @@ impl ErrorCode {
             Self::NotFound => 66,
             Self::Unavailable => 69,
             Self::System => 71,
-            Self::Conflict => 75,
+            Self::Conflict | Self::Unconfirmed => 75,
             Self::Permission => 77,
             Self::Config => 78,
         }

@@ -42,30 +42,19 @@ impl FlowParams {
 
     /// Checks names, phase and limit, so that a typing error is an error and not an empty list.
     pub(super) fn check(self, view: &View) -> Result<FlowQuery, ControlError> {
-        let missing = |kind: &str, name: &str, known: Vec<&str>| {
-            ControlError::new(ErrorCode::NotFound, format!("there is no {kind} {name:?}"))
-                .with_hint(format!("known: {}", known.join(", ")))
-        };
-        let service = match self.service {
-            None => None,
-            Some(name) => {
-                Some(ServiceName::new(&name).filter(|n| view.config.services.iter().any(|s| s.name == *n)).ok_or_else(
-                    || missing("service", &name, view.config.services.iter().map(|s| s.name.as_str()).collect()),
-                )?)
-            }
-        };
-        let backend = match self.backend {
-            None => None,
-            Some(name) => {
-                Some(BackendName::new(&name).filter(|n| view.config.backends.contains_key(n)).ok_or_else(|| {
-                    missing("backend", &name, view.config.backends.keys().map(BackendName::as_str).collect())
-                })?)
-            }
-        };
+        let (services, backends) = (&view.config.services, &view.config.backends);
+        let service = self.service.map(|name| {
+            let known = ServiceName::new(&name).filter(|n| services.iter().any(|s| s.name == *n));
+            known.ok_or_else(|| ControlError::not_found("service", &name, services.iter().map(|s| s.name.as_str())))
+        });
+        let backend = self.backend.map(|name| {
+            let known = BackendName::new(&name).filter(|n| backends.contains_key(n));
+            known.ok_or_else(|| ControlError::not_found("backend", &name, backends.keys().map(BackendName::as_str)))
+        });
+        let (service, backend) = (service.transpose()?, backend.transpose()?);
         if let Some(phase) = &self.phase {
-            let mut known = (1..).map_while(Phase::from_number).map(Phase::name);
-            if !known.any(|name| name == phase) {
-                let known: Vec<_> = (1..).map_while(Phase::from_number).map(Phase::name).collect();
+            let known: Vec<_> = (1..).map_while(Phase::from_number).map(Phase::name).collect();
+            if !known.contains(&phase.as_str()) {
                 return Err(ControlError::new(ErrorCode::Usage, format!("there is no phase {phase:?}"))
                     .with_hint(format!("known: {}", known.join(", "))));
             }
@@ -75,6 +64,8 @@ impl FlowParams {
             return Err(ControlError::new(ErrorCode::Usage, format!("limit is {limit}"))
                 .with_hint(format!("ask for 1 to {MAX_FLOWS}")));
         }
-        Ok(FlowQuery { service, backend, client: self.client, phase: self.phase, limit })
+        // Flows of an IPv4 client are IPv4, whichever way its address is written.
+        let client = self.client.map(|ip| ip.to_canonical());
+        Ok(FlowQuery { service, backend, client, phase: self.phase, limit })
     }
 }

@@ -3,11 +3,12 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use super::connections::Limits;
 use super::daemon::{ControlError, ErrorCode};
 use super::peer::Policy;
 
@@ -17,7 +18,15 @@ pub struct Listeners {
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
     pub(super) policy: Policy,
+    pub(super) limits: PerListener,
     pub(super) file: SocketFile,
+}
+
+/// Each listener's own limits, so that whoever uses up one cannot close the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PerListener {
+    pub(super) control: Limits,
+    pub(super) metrics: Limits,
 }
 
 /// The socket's file.
@@ -55,12 +64,14 @@ pub async fn bind(socket: &Path, metrics: Option<SocketAddr>) -> Result<Listener
         })?),
     };
     make_directory(socket)?;
+    refuse_other_files(socket)?;
     refuse_if_answered(socket).await?;
     let (control, file) = bind_atomically(socket, policy.readers).map_err(|e| {
         system(format!("cannot create the control socket {}: {e}", socket.display()))
             .with_hint("run the daemon as root, or change control.socket in the configuration")
     })?;
-    Ok(Listeners { control, metrics, policy, file })
+    let limits = PerListener { control: Limits::CONTROL, metrics: Limits::METRICS };
+    Ok(Listeners { control, metrics, policy, limits, file })
 }
 
 fn system(message: String) -> ControlError {
@@ -73,6 +84,17 @@ fn make_directory(socket: &Path) -> Result<(), ControlError> {
         system(format!("cannot create the control socket's directory {}: {e}", directory.display()))
             .with_hint("run the daemon as root, or change control.socket in the configuration")
     })
+}
+
+/// A stale socket may be replaced; a file that a typing error names must not be.
+fn refuse_other_files(socket: &Path) -> Result<(), ControlError> {
+    match std::fs::symlink_metadata(socket) {
+        Ok(meta) if !meta.file_type().is_socket() => {
+            Err(system(format!("{} exists and is no socket", socket.display()))
+                .with_hint("change control.socket in the configuration, or move that file away"))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn refuse_if_answered(socket: &Path) -> Result<(), ControlError> {
@@ -144,6 +166,21 @@ mod tests {
         assert!(socket.exists());
         let _bound = bind(&socket, None).await.unwrap();
         UnixStream::connect(&socket).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bind_over_a_file_or_a_link_is_refused_and_leaves_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("notes.txt"), dir.path().join("link"));
+        std::fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &link] {
+            let error = bind(path, None).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::System);
+            assert!(error.message.contains("is no socket"), "{}", error.message);
+            assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[tokio::test]

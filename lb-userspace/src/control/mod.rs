@@ -3,6 +3,7 @@
 //! Owns no state: everything is asked of a [`daemon::Daemon`], so that reads never wait for a write.
 
 pub mod client;
+mod connections;
 pub mod daemon;
 mod error;
 mod flow_params;
@@ -15,11 +16,12 @@ mod server;
 #[cfg(test)]
 mod server_tests;
 #[cfg(test)]
+mod slow_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use flow_params::FlowParams;
 pub use listen::{Listeners, bind};
-pub use server::serve;
 
 /// Largest request body, bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;

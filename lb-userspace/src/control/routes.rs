@@ -1,20 +1,24 @@
 //! Paths and their handlers. Each asks the daemon, shapes the answer, and decides nothing.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
-use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode};
+use super::connections::Limits;
+use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Applied, Backends, ConfigFile, Document, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
+    Applied, Backends, ConfigFile, Document, DutyDone, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -32,6 +36,7 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/config", get(config::<D>))
         .route("/v1/reload", post(reload::<D>))
         .route("/v1/edit", post(edit::<D>))
+        .route("/v1/duty", post(duty::<D>))
         .route("/v1/down", post(down::<D>))
         .route("/metrics", get(render_metrics::<D>))
         .fallback(unknown_path)
@@ -108,14 +113,32 @@ async fn reload<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor
 async fn edit<D: Daemon>(
     State(daemon): State<D>,
     actor: axum::Extension<Actor>,
-    body: Result<Bytes, BytesRejection>,
+    limits: axum::Extension<Limits>,
+    request: Request,
 ) -> Result<Json<Envelope<Applied>>, Response> {
-    let body = body.map_err(|e| refuse_body(&e))?;
-    let edit: Edit = serde_json::from_slice(&body).map_err(|e| {
-        ControlError::new(ErrorCode::Usage, format!("the request's body is no edit: {e}")).into_response()
-    })?;
+    let edit = read(request, *limits, "edit").await?;
     answer(daemon.edit(edit, actor.0).await.map_err(IntoResponse::into_response)?.into())
         .map_err(IntoResponse::into_response)
+}
+
+async fn duty<D: Daemon>(
+    State(daemon): State<D>,
+    actor: axum::Extension<Actor>,
+    limits: axum::Extension<Limits>,
+    request: Request,
+) -> Result<Json<Envelope<DutyDone>>, Response> {
+    let duty = read(request, *limits, "request about leases").await?;
+    answer(daemon.duty(duty, actor.0).await.map_err(IntoResponse::into_response)?.into())
+        .map_err(IntoResponse::into_response)
+}
+
+/// A request's body, which should be `what`.
+async fn read<T: DeserializeOwned>(request: Request, limits: Limits, what: &str) -> Result<T, Response> {
+    let body = tokio::time::timeout(limits.body, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| late_body(limits.body))?.map_err(|e| refuse_body(&e))?;
+    serde_json::from_slice(&body).map_err(|e| {
+        ControlError::new(ErrorCode::Usage, format!("the request's body is no {what}: {e}")).into_response()
+    })
 }
 
 async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {
@@ -137,6 +160,11 @@ async fn wrong_method(request: Request) -> Response {
     let error =
         ControlError::new(ErrorCode::Usage, format!("{} is not for {}", request.uri().path(), request.method()));
     (StatusCode::METHOD_NOT_ALLOWED, Json(Envelope::new(Failure::from(error)))).into_response()
+}
+
+fn late_body(limit: Duration) -> Response {
+    let error = ControlError::new(ErrorCode::Usage, format!("the request's body did not arrive within {limit:?}"));
+    (StatusCode::REQUEST_TIMEOUT, Json(Envelope::new(Failure::from(error)))).into_response()
 }
 
 fn refuse_body(rejection: &BytesRejection) -> Response {

@@ -8,30 +8,38 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::daemon::{ControlError, Edit, ErrorCode};
+use super::daemon::{Edit, ErrorCode};
+use super::listen::PerListener;
 use super::schema::{Applied, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
 use super::testing::FakeDaemon;
 use super::{FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::BackendName;
 
-struct Running {
+pub(super) struct Running {
     _dir: tempfile::TempDir,
-    socket: PathBuf,
-    metrics: SocketAddr,
+    pub(super) socket: PathBuf,
+    pub(super) metrics: SocketAddr,
     daemon: FakeDaemon,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), ControlError>>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
 }
 
 async fn start() -> Running {
+    start_within(|_| {}).await
+}
+
+/// With other limits.
+pub(super) async fn start_within(change: impl FnOnce(&mut PerListener)) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("control.sock");
-    let listeners = bind(&socket, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let mut listeners = bind(&socket, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    change(&mut listeners.limits);
     let metrics = listeners.metrics_address().unwrap();
     let (daemon, stop) = (FakeDaemon::default(), CancellationToken::new());
     let task = tokio::spawn(listeners.serve(daemon.clone(), stop.clone()));
@@ -39,7 +47,7 @@ async fn start() -> Running {
 }
 
 impl Running {
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
@@ -48,7 +56,7 @@ impl Running {
         request(UnixStream::connect(&self.socket).await.unwrap(), method, path, body.into()).await
     }
 
-    async fn over_tcp(&self, method: &str, path: &str) -> (u16, Bytes) {
+    pub(super) async fn over_tcp(&self, method: &str, path: &str) -> (u16, Bytes) {
         request(TcpStream::connect(self.metrics).await.unwrap(), method, path, Bytes::new()).await
     }
 }
@@ -65,7 +73,7 @@ where
 }
 
 /// The body of a failed request must be the documented document, with a class.
-fn failure(body: &[u8]) -> Failure {
+pub(super) fn failure(body: &[u8]) -> Failure {
     let value: Value = serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {body:?}"));
     assert_eq!(value["schema"], "rollcall.error/v1");
     serde_json::from_value(value).unwrap()
@@ -123,9 +131,15 @@ async fn down_reaches_the_daemon() {
 #[tokio::test]
 async fn bad_edits_are_usage_errors_and_reach_no_daemon() {
     let running = start().await;
-    for body in
-        ["", "{", "[]", r#"{"verb":"fly"}"#, r#"{"verb":"set_backend"}"#, r#"{"verb":"set_backend","name":"a b"}"#]
-    {
+    for body in [
+        "",
+        "{",
+        "[]",
+        r#"{"verb":"fly"}"#,
+        r#"{"verb":"set_backend"}"#,
+        r#"{"verb":"set_backend","name":"a b"}"#,
+        r#"{"verb":"set_backend","name":"a","wieght":2}"#,
+    ] {
         let (status, answer) = running.raw("POST", "/v1/edit", body).await;
         assert_eq!(status, 400, "{body}");
         assert_eq!(failure(&answer).code, ErrorCode::Usage, "{body}");
@@ -179,12 +193,14 @@ async fn flow_query_is_checked_before_the_daemon_walks_its_maps() {
         limit: Some(5),
     };
     running.client().get::<Flows>(&params.path()).await.unwrap();
+    running.raw("GET", "/v1/flows?client=::ffff:198.51.100.7", "").await;
     let asked = running.daemon.0.lock().unwrap();
     let query = &asked.queries[0];
     assert_eq!(query.service.as_ref().unwrap().as_str(), "www");
     assert_eq!(query.backend.as_ref().unwrap().as_str(), "web-01");
     assert_eq!((query.limit, query.phase.as_deref()), (5, Some("closing")));
     assert_eq!(query.client, Some("2001:db8::7".parse().unwrap()));
+    assert_eq!(asked.queries[1].client, Some("198.51.100.7".parse().unwrap()));
 }
 
 #[tokio::test]
@@ -204,12 +220,40 @@ async fn stop_ends_the_server_and_removes_the_socket() {
     let running = start().await;
     running.client().get::<Status>("/v1/status").await.unwrap();
     running.stop.cancel();
-    tokio::time::timeout(std::time::Duration::from_secs(10), running.task).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(10), running.task).await.unwrap().unwrap();
     assert!(!running.socket.exists());
     let error = Client::new(&running.socket).get::<Status>("/v1/status").await.unwrap_err();
     assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unavailable, 69));
     assert!(error.message.contains("not running"), "{}", error.message);
     assert!(error.message.contains(running.socket.to_str().unwrap()), "{}", error.message);
+}
+
+#[tokio::test]
+async fn socket_is_deserted_only_if_nobody_listens() {
+    let running = start().await;
+    assert!(!running.client().is_deserted().await);
+    let stale = running.socket.with_file_name("stale.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&stale).unwrap();
+    assert!(!Client::new(&stale).is_deserted().await, "a daemon that is slow to accept is taken for none");
+    drop(silent);
+    assert!(Client::new(&stale).is_deserted().await);
+    assert!(Client::new(running.socket.with_file_name("none.sock")).is_deserted().await);
+}
+
+#[tokio::test]
+async fn client_does_not_swallow_an_answer_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("endless.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000000000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        while stream.write_all(&[b' '; 1 << 16]).await.is_ok() {}
+    });
+    let error = Client::new(&socket).get::<Status>("/v1/status").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::System);
+    assert!(error.message.contains("more than 67108864 bytes"), "{}", error.message);
 }
 
 #[tokio::test]

@@ -9,9 +9,12 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
 use lb_common::conntrack::Phase;
 
-use super::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, Outcome, View};
+use super::daemon::{Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View};
 use crate::config::model::*;
-use crate::core::api::{Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, ServiceCall, Time};
+use crate::core::api::{
+    Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
+};
+use crate::core::lease::{Lease, LeaseKind, Owner};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
 
@@ -48,6 +51,8 @@ pub(crate) fn config() -> Config {
         one_way: false,
         owner: Some("web team".into()),
         expected_out: Duration::from_secs(600),
+        min_in_rotation: 1,
+        expect_backends: None,
         probe: None,
         members: (members.iter())
             .map(|(b, weight)| Member { backend: backend_name(b), port: port(8080), weight: port(*weight) })
@@ -157,7 +162,9 @@ pub(crate) fn view() -> View {
             time: NOW,
             services: vec![call(0, 7, www), call(1, 8, dns)],
             settled: true,
-            edge_suspected: false,
+            leases: vec![],
+            removed: vec![],
+            suspicions: Vec::new(),
         },
         config: config.clone(),
         config_text: "# as applied\nconfig_owner = \"cli\"\n".into(),
@@ -179,6 +186,7 @@ pub(crate) fn view() -> View {
             event(240, Some(("www", "web-02")), EventKind::Down, "3 probes failed: connection refused"),
             event(240, Some(("www", "web-02")), EventKind::OutOfRotation, "probe failed: connection refused"),
         ],
+        violations: 0,
     }
 }
 
@@ -187,7 +195,24 @@ fn event(ago: u64, member: Option<(&str, &str)>, kind: EventKind, cause: &str) -
         service: ServiceName::new(service).unwrap(),
         backend: backend_name(backend),
     });
-    Event { time: before(ago), member, kind, cause: cause.into() }
+    let (backend, service) = member.map(|m| (m.backend, m.service)).unzip();
+    Event { time: before(ago), backend, service, kind, cause: cause.into() }
+}
+
+/// A drain of `web-02`.
+pub(crate) fn lease() -> Lease {
+    let begun = before(600);
+    Lease {
+        scope: Scope { backend: backend_name("web-02"), service: None },
+        kind: LeaseKind::Drain,
+        owner: Owner { name: "ada".into(), claimed: false, uid: 0, loginuid: Some(1000) },
+        reason: "kernel test".into(),
+        begun,
+        ends: begun + Duration::from_secs(1800),
+        granted_ms: 1_800_000,
+        boot_id: "b".into(),
+        recallable: true,
+    }
 }
 
 /// Counters of [`view`].
@@ -238,6 +263,7 @@ pub(crate) struct FakeDaemon(pub(crate) Arc<Mutex<Asked>>);
 pub(crate) struct Asked {
     pub(crate) queries: Vec<FlowQuery>,
     pub(crate) edits: Vec<(Edit, Actor)>,
+    pub(crate) duties: Vec<Duty>,
     pub(crate) verbs: BTreeSet<&'static str>,
 }
 
@@ -263,6 +289,11 @@ impl Daemon for FakeDaemon {
     async fn edit(&self, edit: Edit, actor: Actor) -> Result<Outcome, ControlError> {
         self.0.lock().unwrap().edits.push((edit, actor));
         Ok(Outcome { revision: 12, changes: vec!["www/web-02: weight 1 -> 3".into()] })
+    }
+
+    async fn duty(&self, duty: Duty, _: Actor) -> Result<DutyOutcome, ControlError> {
+        self.0.lock().unwrap().duties.push(duty);
+        Ok(DutyOutcome { lease: None, changes: vec!["the drain of web-02 is over; it is probed now".into()] })
     }
 
     async fn down(&self, _: Actor) -> Result<(), ControlError> {

@@ -9,8 +9,13 @@ use lb_common::abi::{Hop, MAX_LINKS, Meta};
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{KernelState, MapOp, MemberId};
+use super::lease::Lease;
 use super::reason::Reason;
+use super::removed::Removed;
 use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
+
+/// A wall clock that departs so far from the other was set.
+const SET_AT_LEAST_MS: u64 = 2000;
 
 /// A moment: for durations by CLOCK_BOOTTIME, for people by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +24,18 @@ pub struct Time {
     pub boot_ms: u64,
     /// Unix time, ms.
     pub wall_ms: i64,
+}
+
+impl Time {
+    /// This moment as people see it at `now`. Where the wall clock was set since (a host without a clock of its own, at its
+    /// first contact with a time server), what was read before it is wrong: then the time since counts, back from `now`.
+    #[must_use]
+    pub fn seen_at(self, now: Self) -> Self {
+        let since = i128::from(now.boot_ms) - i128::from(self.boot_ms);
+        let wall_ms = i64::try_from(i128::from(now.wall_ms) - since).unwrap_or(self.wall_ms);
+        // Less is the two clocks' reading, and must not make a time flicker.
+        if wall_ms.abs_diff(self.wall_ms) < SET_AT_LEAST_MS { self } else { Self { wall_ms, ..self } }
+    }
 }
 
 impl std::ops::Add<Duration> for Time {
@@ -48,6 +65,42 @@ impl std::fmt::Display for MemberName {
     }
 }
 
+/// A server, everywhere or in one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The server.
+    pub backend: BackendName,
+    /// In this service only.
+    pub service: Option<ServiceName>,
+}
+
+impl Scope {
+    /// Whether it concerns `backend` in `service`.
+    pub fn covers(&self, member: &MemberName) -> bool {
+        self.backend == member.backend && self.service.as_ref().is_none_or(|s| *s == member.service)
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.service {
+            Some(service) => write!(f, "{} in {service}", self.backend),
+            None => write!(f, "{}", self.backend),
+        }
+    }
+}
+
+/// Who changed the configuration, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Author {
+    /// A name for people.
+    pub name: String,
+    /// The command, a reload, a start.
+    pub how: String,
+    /// Servers that were removed for good, each with the reason.
+    pub decommissioned: BTreeMap<BackendName, String>,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -61,8 +114,24 @@ pub enum Input {
         /// Whether they were found pinned.
         adopted: bool,
     },
+    /// What an earlier daemon left: leases, carried over into this boot; servers that were removed; the configuration that
+    /// ran last. Before the first [`Input::Configure`].
+    Resume {
+        /// Leases.
+        leases: Vec<Lease>,
+        /// Removed servers.
+        removed: Vec<Removed>,
+        /// What ran last, so that what is missing from the next configuration is noticed.
+        before: Option<Arc<Config>>,
+    },
     /// A checked configuration is to run from now on.
-    Configure(Arc<Config>),
+    Configure(Arc<Config>, Author),
+    /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made begins; it is stored already.
+    Lease(Box<Lease>),
+    /// Someone, by name, ends a lease before its time.
+    Restore(Scope, String),
+    /// Someone, by name, lets go of what was removed.
+    Forget(Scope, String),
     /// MACs of the attached interfaces; empty while unknown.
     Links([u64; MAX_LINKS]),
     /// The next hop towards a backend's address; `Err` says why there is none.
@@ -120,8 +189,21 @@ pub enum Output {
     },
     /// Resolve these next hops and keep them fresh; replaces the earlier set.
     Resolve(Vec<IpAddr>),
+    /// Keep this for the next daemon.
+    Store(Store),
     /// Something that people should see.
     Event(Event),
+}
+
+/// Something that must outlive this daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The lease of this scope is over.
+    DropLease(Scope),
+    /// A server was removed.
+    PutRemoved(Removed),
+    /// It is back, or let go.
+    DropRemoved(Scope),
 }
 
 /// A transition, with its cause.
@@ -129,8 +211,10 @@ pub enum Output {
 pub struct Event {
     /// When.
     pub time: Time,
-    /// Which member, if one.
-    pub member: Option<MemberName>,
+    /// Which server, if one.
+    pub backend: Option<BackendName>,
+    /// In which service, if in one.
+    pub service: Option<ServiceName>,
     /// What.
     pub kind: EventKind,
     /// Why, in words.
@@ -159,6 +243,34 @@ pub enum EventKind {
     ApplyFailed,
     /// The start's grace ended without a result; in rotation unverified.
     Unverified,
+    /// A drain began.
+    Drained,
+    /// A maintenance began.
+    Maintenance,
+    /// A lease ends later than it did.
+    LeaseExtended,
+    /// A lease ends soon.
+    LeaseEnding,
+    /// A lease's time is over.
+    LeaseEnded,
+    /// A lease was ended before its time.
+    Restored,
+    /// A drained server was called back, because too few were left.
+    Recalled,
+    /// Too few are left, and nobody can be called back.
+    TooFew,
+    /// After a lease, the first probe failed.
+    ReturnFailed,
+    /// A server left the configuration.
+    Removed,
+    /// A removed server is back in the configuration.
+    Returned,
+    /// Someone let go of a removed server.
+    Forgotten,
+    /// A server was removed for good.
+    Decommissioned,
+    /// A reason or a removal stands past its review.
+    Overdue,
 }
 
 /// What consecutive probes say.
@@ -182,8 +294,23 @@ pub struct RollCall {
     pub services: Vec<ServiceCall>,
     /// Whether the kernel holds all that was decided.
     pub settled: bool,
-    /// Whether the edge itself is suspected.
-    pub edge_suspected: bool,
+    /// Services whose members failed in a way that makes the edge itself suspect; their tables are held.
+    pub suspicions: Vec<Suspicion>,
+    /// Leases, by what they are on.
+    pub leases: Vec<Lease>,
+    /// Servers that left the configuration and were neither brought back nor let go.
+    pub removed: Vec<Removed>,
+}
+
+/// Most of a service's members failed at once: the edge itself is suspected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The service whose table is held.
+    pub service: ServiceName,
+    /// Since when.
+    pub since: Time,
+    /// What raised it, in words.
+    pub cause: String,
 }
 
 /// One service of the roll call.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lb_common::abi::Meta;
 
 use super::Core;
-use super::api::{EventKind, MemberName, Output};
+use super::api::{Author, EventKind, MemberName, Output};
 use super::encode;
 use super::health::{Origin, Tracker};
 use super::kernel::{KernelState, MemberId};
@@ -32,11 +32,12 @@ impl Core {
         self.replan = true;
     }
 
-    pub(super) fn take_config(&mut self, config: Arc<Config>) {
+    pub(super) fn take_config(&mut self, config: Arc<Config>, by: Author) {
         if self.config.as_ref() == Some(&config) {
             return;
         }
-        self.config = Some(config.clone());
+        let old = self.config.replace(config.clone()).or_else(|| self.before.take());
+        self.account_for(old.as_ref(), &config, &by);
         if self.kernel.meta().is_some() {
             self.configure(&config);
         }
@@ -58,6 +59,9 @@ impl Core {
                 let afresh = kept.as_ref().is_none_or(|(before, w)| *before != name || what(&w.probe) != what(&probe));
                 let watched = match kept {
                     Some((before, mut watched)) => {
+                        if before != name {
+                            self.review(&before, &watched.reasons, &[]);
+                        }
                         watched.held &= before == name;
                         watched.weight = member.weight;
                         match (&watched.probe, &probe) {
@@ -68,7 +72,7 @@ impl Core {
                         watched.probe = probe.clone();
                         watched
                     }
-                    None => self.new_member(endpoint, member.weight, probe.clone(), first),
+                    None => self.new_member(&name, endpoint, member.weight, probe.clone(), first),
                 };
                 self.watch(&name, probe.as_deref(), afresh, first);
                 self.members.insert(name, watched);
@@ -78,6 +82,7 @@ impl Core {
         self.schedule.retain(|name| members.get(name).is_some_and(|m| m.probe.is_some()));
         self.graces.retain(|(_, name)| members.contains_key(name));
         for (name, gone) in old.rest() {
+            self.review(&name, &gone.reasons, &[]);
             if gone.in_rotation {
                 self.event(Some(&name), EventKind::OutOfRotation, "removed from the configuration".to_owned());
             }
@@ -91,6 +96,7 @@ impl Core {
 
     fn new_member(
         &self,
+        name: &MemberName,
         endpoint: Endpoint,
         weight: std::num::NonZeroU16,
         probe: Option<Arc<Probe>>,
@@ -98,8 +104,10 @@ impl Core {
     ) -> Watched {
         let found = if first && self.adopted { self.find_in_kernel(&endpoint) } else { None };
         let serving = found.is_some_and(|id| self.kernel.is_in_a_table(id));
+        // What a lease kept out may well be healthy; its return asks for a probe anyway.
+        let leased = self.leases.keys().any(|scope| scope.covers(name));
         let origin = match found {
-            Some(_) => Origin::Adopted { serving },
+            Some(_) => Origin::Adopted { serving: serving || leased },
             None if first && !self.adopted => Origin::Cold,
             None => Origin::Added,
         };

@@ -27,27 +27,38 @@ impl Core {
         let Some(member) = self.members.get_mut(name) else { return };
         let Some(probe) = member.probe.clone() else { return };
         let error_before = member.health.error().map(str::to_owned);
+        let returning = member.returning.is_some();
+        let returned = returning && result.is_ok();
+        // Told once for each return.
+        let failed = returning && !returned && !std::mem::replace(&mut member.return_failed, true);
         let change = member.health.record(result, took, probe.rise, probe.fall, now);
+        if returned {
+            member.returning = None;
+            self.dirty.insert(name.service.clone());
+        }
         let error = member.health.error().map(str::to_owned);
         let streak = member.health.streak();
         if change.is_some() || error != error_before {
             self.dirty.insert(name.service.clone());
         }
-        let Some(change) = change else { return };
-        match change.now {
-            Health::Down => {
+        if let Some(error) = error.as_ref().filter(|_| failed) {
+            let cause = format!("its lease is over, but the first probe since failed: {error}");
+            self.event(Some(name), EventKind::ReturnFailed, cause);
+        }
+        match change.map(|change| change.now) {
+            Some(Health::Down) => {
                 let cause = format!("{} ({streak} in a row)", error.unwrap_or_default());
                 self.event(Some(name), EventKind::Down, cause);
-                if change.was_serving {
+                if change.is_some_and(|change| change.was_serving) {
                     self.suspect(name);
                 }
             }
-            Health::Up => {
+            Some(Health::Up) => {
                 self.event(Some(name), EventKind::Up, format!("probe succeeded ({streak} in a row)"));
-                self.reconsider(&name.service);
             }
-            Health::Unknown => {}
+            Some(Health::Unknown) | None => {}
         }
+        self.reconsider(&name.service);
     }
 
     /// Ends graces and starts probes that are due.
@@ -129,14 +140,26 @@ impl Core {
             for entry in &service.members {
                 let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
                 let Some(member) = self.members.get_mut(&name) else { continue };
-                let hop = self.hops.usable(member.endpoint.address).map(|_| ());
-                let facts = Facts { configured: member.weight, health: &member.health, held: member.held, hop };
+                let leases: Vec<_> = self.leases.values().filter(|lease| lease.scope.covers(&name)).collect();
+                let facts = Facts {
+                    configured: member.weight,
+                    health: &member.health,
+                    held: member.held,
+                    hop: self.hops.usable(member.endpoint.address).map(|_| ()),
+                    leases: &leases,
+                    returning: member.returning,
+                    verdict_within: member.probe.as_ref().map_or(Duration::ZERO, |p| p.interval + p.timeout),
+                    now: self.now,
+                };
                 let (effective, findings) = weigh(facts);
                 let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
                 let owner = service.owner.as_deref().or(backend_owner);
                 self.replan |= member.effective != effective;
                 member.effective = effective;
-                member.reasons = with_history(findings, &member.reasons, owner, service.expected_out, self.now);
+                let before = std::mem::take(&mut member.reasons);
+                let reasons = with_history(findings, &before, owner, service.expected_out, self.now);
+                member.reasons = reasons.clone();
+                self.review(&name, &before, &reasons);
             }
         }
     }

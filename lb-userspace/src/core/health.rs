@@ -41,7 +41,8 @@ pub struct Tracker {
     run: Option<(bool, u32)>,
     succeeded: bool,
     unverified: bool,
-    down_since: Option<Time>,
+    /// When results last changed the health.
+    changed: Option<Time>,
     last: Option<LastProbe>,
 }
 
@@ -53,7 +54,7 @@ impl Tracker {
             Origin::Adopted { serving: false } => Health::Down,
             Origin::Cold | Origin::Added => Health::Unknown,
         };
-        Self { origin, health, run: None, succeeded: false, unverified: false, down_since: None, last: None }
+        Self { origin, health, run: None, succeeded: false, unverified: false, changed: None, last: None }
     }
 
     /// Takes a result. `rise` and `fall` count consecutive results only.
@@ -88,7 +89,7 @@ impl Tracker {
         let was_serving = self.is_serving();
         self.health = next;
         self.unverified = false;
-        self.down_since = (next == Health::Down).then_some(now);
+        self.changed = Some(now);
         Some(Change { was_serving, now: next })
     }
 
@@ -128,7 +129,12 @@ impl Tracker {
 
     /// When results made it go down.
     pub fn down_since(&self) -> Option<Time> {
-        self.down_since
+        self.changed.filter(|_| self.health == Health::Down)
+    }
+
+    /// When results made it come up.
+    pub fn up_since(&self) -> Option<Time> {
+        self.changed.filter(|_| self.health == Health::Up)
     }
 
     /// Consecutive results equal to the last one.

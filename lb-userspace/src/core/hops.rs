@@ -64,6 +64,11 @@ impl Hops {
         }
     }
 
+    /// Whether nothing has been answered yet.
+    pub fn is_awaited(&self, ip: IpAddr) -> bool {
+        self.0.get(&ip).is_none_or(|fact| fact.last.is_none() && fact.lost.is_none())
+    }
+
     /// What the kernel's member holds: the last hop that worked, or an unresolved one.
     pub fn last(&self, ip: IpAddr) -> Hop {
         self.0.get(&ip).and_then(|fact| fact.last).unwrap_or_default()

@@ -18,8 +18,12 @@ pub mod health;
 pub mod hops;
 mod invariants;
 pub mod kernel;
+pub mod lease;
 pub mod memory;
 pub mod reason;
+mod recall;
+pub mod removed;
+mod review;
 mod roll_call;
 pub mod schedule;
 mod suspicion;
@@ -33,10 +37,12 @@ use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
 
-use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Time};
+use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Suspicion, Time};
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
+use self::lease::{Lease, LeaseKind};
+use self::removed::Removed;
 use self::schedule::Schedule;
 use self::watched::Watched;
 use crate::config::model::{Config, ServiceName};
@@ -47,6 +53,8 @@ pub struct Core {
     /// Whether the data plane was found running; settled by the first maps.
     adopted: bool,
     config: Option<Arc<Config>>,
+    /// What an earlier daemon ran, until the first configuration.
+    before: Option<Arc<Config>>,
     /// Whether `config` has become `members`: it waits for the first maps.
     configured: bool,
     macs: Option<[u64; MAX_LINKS]>,
@@ -55,7 +63,17 @@ pub struct Core {
     schedule: Schedule,
     /// Ends of the start's graces, CLOCK_BOOTTIME ms.
     graces: BTreeSet<(u64, MemberName)>,
-    suspected: BTreeSet<ServiceName>,
+    leases: BTreeMap<Scope, Lease>,
+    /// Leases whose owners were told that they end soon.
+    reminded: BTreeSet<Scope>,
+    removed: BTreeMap<Scope, Removed>,
+    /// When reasons are to be reviewed.
+    reviews: BTreeSet<review::Review>,
+    /// Removals that were told of as overdue.
+    reviewed: BTreeSet<Scope>,
+    /// Services with fewer in rotation than they need, which people were told of.
+    short: BTreeSet<ServiceName>,
+    suspected: BTreeMap<ServiceName, Suspicion>,
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
@@ -81,13 +99,20 @@ impl Core {
             kernel: Kernel::default(),
             adopted: false,
             config: None,
+            before: None,
             configured: false,
             macs: None,
             hops: Hops::default(),
             members: BTreeMap::new(),
             schedule: Schedule::new(seed),
             graces: BTreeSet::new(),
-            suspected: BTreeSet::new(),
+            leases: BTreeMap::new(),
+            reminded: BTreeSet::new(),
+            removed: BTreeMap::new(),
+            reviews: BTreeSet::new(),
+            reviewed: BTreeSet::new(),
+            short: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
@@ -108,7 +133,15 @@ impl Core {
         self.now = now;
         match input {
             Input::Maps { meta, state, adopted } => self.take_maps(meta, *state, adopted),
-            Input::Configure(config) => self.take_config(config),
+            Input::Resume { leases, removed, before } => {
+                self.take_leases(leases);
+                self.take_removed(removed);
+                self.before = before;
+            }
+            Input::Configure(config, by) => self.take_config(config, by),
+            Input::Lease(lease) => self.take_lease(*lease),
+            Input::Restore(scope, by) => self.restore(&scope, by),
+            Input::Forget(scope, by) => self.forget(&scope, &by),
             Input::Links(macs) => self.take_links(macs),
             Input::NextHop(ip, answer) => {
                 if self.hops.record(ip, answer) {
@@ -127,8 +160,11 @@ impl Core {
             Input::Unused(addresses) => self.take_unused(&addresses),
             Input::Tick => {}
         }
+        self.run_leases();
         self.run_timers();
         self.weigh();
+        self.run_recalls();
+        self.run_reviews();
     }
 
     /// The next thing to do, until there is none. What the kernel should hold is decided here, once for all inputs since
@@ -144,13 +180,19 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Time> {
         let grace = self.graces.first().map(|(at, _)| *at);
         let retry = if self.replan { self.kernel.next(self.now.boot_ms) } else { None };
-        let at = [self.schedule.next(), grace, retry].into_iter().flatten().min()?;
+        let at = [self.schedule.next(), grace, retry, self.next_lease(), self.next_review()];
+        let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
     }
 
     /// What the kernel should hold, by the last plan.
     pub fn desired(&self) -> &KernelState {
         self.kernel.target()
+    }
+
+    /// What of the last plan did not fit into the maps, in words; the old tables stay instead.
+    pub fn shortages(&self) -> &[String] {
+        &self.shortages
     }
 
     /// Members that are no longer configured, kept for their flows, in no table any more. When one has as many flows
@@ -176,6 +218,10 @@ impl Core {
         let (Some(config), Some(meta)) = (&self.config, self.kernel.meta()) else { return };
         self.replan = false;
         let weights = self.members.iter().map(|(name, member)| (name.clone(), member.effective)).collect();
+        let shut = |name: &&MemberName| {
+            self.leases.values().any(|l| l.kind == LeaseKind::Maintenance && l.scope.covers(name))
+        };
+        let closed = self.members.keys().filter(shut).cloned().collect();
         let request = desired::Request {
             meta,
             config,
@@ -183,6 +229,7 @@ impl Core {
             macs: self.macs,
             hops: &self.hops,
             weights: &weights,
+            closed: &closed,
             drained: &self.drained,
             unused: &self.unused,
         };
@@ -221,7 +268,12 @@ impl Core {
     }
 
     fn event(&mut self, member: Option<&MemberName>, kind: EventKind, cause: String) {
-        let event = Event { time: self.now, member: member.cloned(), kind, cause };
-        self.outputs.push_back(Output::Event(event));
+        let (backend, service) = member.map(|m| (m.backend.clone(), m.service.clone())).unzip();
+        self.outputs.push_back(Output::Event(Event { time: self.now, backend, service, kind, cause }));
+    }
+
+    fn event_of(&mut self, scope: &Scope, kind: EventKind, cause: String) {
+        let Scope { backend, service } = scope.clone();
+        self.outputs.push_back(Output::Event(Event { time: self.now, backend: Some(backend), service, kind, cause }));
     }
 }

@@ -20,7 +20,15 @@ pub struct Reason {
     pub review_at: Time,
 }
 
-/// Kinds of reasons. Later work adds leases, memory, ramps and limits.
+impl Reason {
+    /// With its times as people see them at `now`.
+    #[must_use]
+    pub fn seen_at(&self, now: Time) -> Self {
+        Self { since: self.since.seen_at(now), review_at: self.review_at.seen_at(now), ..self.clone() }
+    }
+}
+
+/// Kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonKind {
@@ -33,6 +41,12 @@ pub enum ReasonKind {
     /// No conclusive probe within the start's grace: in rotation all the same, unverified. (The weight is not lowered;
     /// the roll call shows it.)
     Unverified,
+    /// A drain: new flows go elsewhere until its end.
+    Drained,
+    /// A maintenance: no packet until its end.
+    Maintenance,
+    /// A lease is over; back as soon as a probe that began since has succeeded.
+    Returning,
 }
 
 impl ReasonKind {
@@ -43,6 +57,9 @@ impl ReasonKind {
             Self::NotYetProbed => "not_yet_probed",
             Self::NoNextHop => "no_next_hop",
             Self::Unverified => "unverified",
+            Self::Drained => "drained",
+            Self::Maintenance => "maintenance",
+            Self::Returning => "returning",
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Watched {
     pub health: Tracker,
     /// Kept in rotation although down, because the edge is suspected.
     pub held: bool,
+    /// Since when a lease is over and no probe that began later has succeeded yet.
+    pub returning: Option<Time>,
+    /// Whether a probe has failed since.
+    pub return_failed: bool,
     /// Its id in the kernel, once planned.
     pub id: Option<MemberId>,
     /// Effective weight, 1/256.
@@ -56,6 +60,8 @@ impl Watched {
             probe,
             health,
             held: false,
+            returning: None,
+            return_failed: false,
             id: None,
             effective: 0,
             reasons: Vec::new(),

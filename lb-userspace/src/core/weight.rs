@@ -3,9 +3,11 @@
 //! Facts are never merged before they get here, so that each of them shows as its own reason.
 
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use super::api::{Health, Time};
 use super::health::Tracker;
+use super::lease::Lease;
 use super::reason::{Reason, ReasonKind};
 
 /// Units of effective weight per configured unit.
@@ -22,6 +24,14 @@ pub struct Facts<'a> {
     pub held: bool,
     /// Whether new flows can be sent there, or why not.
     pub hop: Result<(), &'a str>,
+    /// Leases that cover it.
+    pub leases: &'a [&'a Lease],
+    /// Since when it is to come back from one.
+    pub returning: Option<Time>,
+    /// How long a probe may take to say so, from its start.
+    pub verdict_within: Duration,
+    /// Now.
+    pub now: Time,
 }
 
 /// One thing found against a member: a reason without its history.
@@ -31,12 +41,35 @@ pub struct Finding {
     pub kind: ReasonKind,
     /// Its cause.
     pub cause: String,
+    /// Since when, who answers for it and when it is to be reviewed, where the finding itself says so.
+    pub terms: Option<Terms>,
+}
+
+/// What a finding says of its own history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Since when.
+    pub since: Time,
+    /// Who answers for it, if not who answers for the member.
+    pub owner: Option<String>,
+    /// When it escalates.
+    pub review_at: Time,
 }
 
 /// The effective weight in 1/[`UNIT`] and everything that lowers it, or would.
 pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
     let mut findings = Vec::new();
-    let mut find = |kind, cause: String| findings.push(Finding { kind, cause });
+    for lease in facts.leases {
+        let terms = Terms { since: lease.begun, owner: Some(lease.owner.name.clone()), review_at: lease.ends };
+        findings.push(Finding { kind: lease.kind.reason(), cause: lease.reason.clone(), terms: Some(terms) });
+    }
+    if let Some(since) = facts.returning.filter(|_| facts.leases.is_empty()) {
+        let cause = "its lease is over; back as soon as a probe succeeds".to_owned();
+        let terms = Terms { since, owner: None, review_at: since + facts.verdict_within };
+        findings.push(Finding { kind: ReasonKind::Returning, cause, terms: Some(terms) });
+    }
+    let on_leave = !findings.is_empty();
+    let mut find = |kind, cause: String| findings.push(Finding { kind, cause, terms: None });
     let serving = facts.health.is_serving() || facts.held;
     let error = facts.health.error();
     match facts.health.health() {
@@ -65,7 +98,7 @@ pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
     if let Err(why) = facts.hop {
         find(ReasonKind::NoNextHop, why.to_owned());
     }
-    let in_rotation = serving && facts.hop.is_ok();
+    let in_rotation = serving && facts.hop.is_ok() && !on_leave;
     (if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 }, findings)
 }
 
@@ -74,20 +107,22 @@ pub fn with_history(
     findings: Vec<Finding>,
     before: &[Reason],
     owner: Option<&str>,
-    expected_out: std::time::Duration,
+    expected_out: Duration,
     now: Time,
 ) -> Vec<Reason> {
-    let reason = |Finding { kind, cause }| {
+    let reason = |Finding { kind, cause, terms }| {
         let since = before.iter().find(|r| r.kind == kind).map_or(now, |r| r.since);
-        Reason { kind, since, cause, owner: owner.map(str::to_owned), review_at: since + expected_out }
+        let owner = owner.map(str::to_owned);
+        match terms {
+            None => Reason { kind, since, cause, owner, review_at: since + expected_out },
+            Some(t) => Reason { kind, since: t.since, cause, owner: t.owner.or(owner), review_at: t.review_at },
+        }
     };
     findings.into_iter().map(reason).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::super::health::Origin;
@@ -104,6 +139,7 @@ mod tests {
             grace: bool,
             held: bool,
             hop: bool,
+            returning: bool,
         ) {
             let origins = [
                 Origin::Unprobed,
@@ -121,17 +157,27 @@ mod tests {
             }
             let hop = if hop { Ok(()) } else { Err("silent") };
             let configured = NonZeroU16::new(configured).unwrap();
-            let (effective, findings) = weigh(Facts { configured, health: &health, held, hop });
+            let facts = Facts {
+                configured,
+                health: &health,
+                held,
+                hop,
+                leases: &[],
+                returning: returning.then_some(START),
+                verdict_within: Duration::from_secs(3),
+                now: START,
+            };
+            let (effective, findings) = weigh(facts);
             let full = u32::from(configured.get()) * UNIT;
             prop_assert!(effective == 0 || effective == full);
             prop_assert!(effective == full || !findings.is_empty());
-            prop_assert!(hop.is_ok() || effective == 0);
+            prop_assert!((hop.is_ok() && !returning) || effective == 0);
         }
     }
 
     #[test]
     fn reason_that_persists_keeps_since_and_takes_the_new_cause() {
-        let finding = |cause: &str| vec![Finding { kind: ReasonKind::ProbeFailed, cause: cause.into() }];
+        let finding = |cause: &str| vec![Finding { kind: ReasonKind::ProbeFailed, cause: cause.into(), terms: None }];
         let out = Duration::from_secs(600);
         let first = with_history(finding("refused"), &[], Some("ops"), out, START);
         let later = with_history(finding("timeout"), &first, Some("ops"), out, START + out);

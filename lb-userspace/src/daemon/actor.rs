@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::boot::Running;
+use super::boot::{Resume, Running};
 use super::clock;
 use super::error::system;
 use super::handle::Request;
 use super::picture::{Picture, Publisher, Topic};
 use super::placing::{Net, Placing};
 use super::probes::{Probed, Prober};
+use super::record::Unrecorded;
 use super::revise::Journal;
 use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
@@ -74,6 +75,8 @@ pub struct Actor {
     pub(super) publisher: Publisher,
     /// Whether a write failed and the maps have not been read since.
     pub(super) blind: bool,
+    /// What `state.db` does not know yet.
+    pub(super) unrecorded: Unrecorded,
     published: Instant,
     /// Whether something happened since.
     stale: bool,
@@ -126,6 +129,7 @@ impl Actor {
             told: clock::now(),
             publisher,
             blind: false,
+            unrecorded: Unrecorded::default(),
             published: Instant::now(),
             stale: true,
         }
@@ -147,7 +151,7 @@ impl Actor {
                     self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
-                _ = second.tick() => self.every_second(),
+                _ = second.tick() => self.every_second().await,
                 () = sleep_until(wake) => self.input(Input::Tick),
                 () = sleep_until(self.published + PUBLISH_EVERY), if self.stale => {
                     self.publish();
@@ -166,32 +170,19 @@ impl Actor {
     }
 
     /// First inputs: what the kernel holds, then what it should.
-    pub fn start(&mut self) -> Result<(), ControlError> {
+    pub fn start(&mut self, resume: Resume) -> Result<(), ControlError> {
+        if !resume.warnings.is_empty() {
+            self.picture.warn(Topic::Resume, resume.warnings.join("; "));
+        }
+        self.tell(resume.input);
         let state = block_in_place(|| self.plane.read_state())
             .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
         self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() });
-        self.input(Input::Configure(self.running.config.clone()));
+        let change = self.running.change("start");
+        self.input(Input::Configure(self.running.config.clone(), change.author()));
         self.record_start();
         self.publish();
         Ok(())
-    }
-
-    fn record_start(&mut self) {
-        if self.running.revision.is_none() {
-            let recorded = block_in_place(|| self.journal.commit(&self.running.change("start"), clock::now()));
-            self.recorded(recorded);
-        }
-    }
-
-    /// Notes the number of the revision that runs, or that it could not be recorded.
-    pub(super) fn recorded(&mut self, revision: Result<i64, ControlError>) {
-        match revision {
-            Ok(id) => {
-                self.running.revision = Some(id);
-                self.picture.clear(Topic::State);
-            }
-            Err(e) => self.picture.warn(Topic::State, e.message),
-        }
     }
 
     async fn signal(&mut self, signal: Signal) -> Flow {
@@ -219,6 +210,7 @@ impl Actor {
             match event {
                 NetEvent::Links(macs) => self.tell(Input::Links(macs)),
                 NetEvent::NextHop(address, hop) => self.tell(Input::NextHop(address, hop)),
+                NetEvent::Addresses(managed) => drop(self.take_managed(managed)),
                 NetEvent::LinkGone(name) => self.link_gone(&name),
                 NetEvent::LinkBack(name) => {
                     tracing::info!("interface {name} is back");

@@ -8,7 +8,9 @@ use super::clock;
 use super::lock::InstanceLock;
 use super::revise::{Change, Journal, Recovery, unusable};
 use crate::config::{self, PathKey, model::Config};
-use crate::control::daemon::{ControlError, ErrorCode};
+use crate::control::daemon::ControlError;
+use crate::core::api::Input;
+use crate::core::lease::Carried;
 use crate::io::state::State;
 
 /// A configuration that runs, or is about to.
@@ -27,7 +29,7 @@ pub struct Running {
 impl Running {
     /// As a change to be recorded.
     pub fn change(&self, cause: &str) -> Change {
-        Change { text: self.text.to_string(), by: None, cause: cause.to_owned() }
+        Change::new(self.text.to_string(), None, cause)
     }
 }
 
@@ -41,6 +43,18 @@ pub struct Boot {
     pub lock: InstanceLock,
     /// Why the file itself does not run, if it does not.
     pub bad_file: Option<String>,
+    /// What was lost with a damaged `state.db`, if it was.
+    pub lost_state: Option<String>,
+    /// What the daemon before left.
+    pub resume: Resume,
+}
+
+/// What the daemon before left, for the core.
+pub struct Resume {
+    /// As the core takes it.
+    pub input: Input,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the file at `path`, takes the lock, ends an interrupted edit, and decides what to run.
@@ -48,17 +62,17 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
     let loaded = config::load(path);
     let state_dir = match &loaded {
         Ok(loaded) => loaded.config.control.state_dir.clone(),
-        Err(_) => {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            config::path_in(&text, PathKey::StateDir)
-        }
+        Err(_) => config::path_in(&config::text_of(path).unwrap_or_default(), PathKey::StateDir),
     };
     // A host that has never run a good configuration gets no state from a bad one.
     if let (Err(e), false) = (&loaded, state_dir.join("state.db").exists()) {
         return Err(bad(e));
     }
     let lock = InstanceLock::take(&state_dir)?;
-    let mut journal = Journal::new(State::open(&state_dir).map_err(unusable)?, path.to_owned());
+    let (state, lost_state) = State::open_or_begin(&state_dir, clock::now().wall_ms / 1000).map_err(unusable)?;
+    let mut journal = Journal::new(state, path.to_owned(), clock::boot_id()?);
+    // Before an interrupted edit is ended: what it removed is not recorded yet.
+    let resume = resume(&mut journal)?;
     match journal.recover(clock::now())? {
         Recovery::Clean => {}
         Recovery::Finished(cause) => tracing::warn!("finished an interrupted edit: {cause}"),
@@ -85,10 +99,39 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
             (running, Some(format!("the file is bad, revision {} runs instead: {e}", last.id)))
         }
     };
-    Ok(Boot { running, journal, lock, bad_file })
+    Ok(Boot { running, journal, lock, bad_file, lost_state, resume })
+}
+
+/// Leases carried over into this boot, removed servers, and the configuration that they were counted from.
+fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
+    let now = clock::now();
+    let (mut leases, removed, unreadable) = journal.roll_call()?;
+    let (mark, boot_id) = (journal.mark()?, journal.boot_id().to_owned());
+    let mut warnings: Vec<String> =
+        unreadable.into_iter().map(|what| format!("cannot be read, so it is not in force: {what}")).collect();
+    for lease in &mut leases {
+        if lease.carry_over(mark.as_ref(), &boot_id, now) == Carried::FromBoot {
+            warnings.push(format!(
+                "the clock went back over the restart of this host: the {} of {} by {} counts what was left of it from \
+                 now on",
+                lease.kind.name(),
+                lease.scope,
+                lease.owner.name
+            ));
+        }
+        journal.put_lease(lease)?;
+    }
+    let text = match journal.accounted()? {
+        Some(text) => Some(text),
+        // Of a version that kept no account.
+        None => journal.last_revision()?.map(|revision| revision.recorded.text),
+    };
+    // What an earlier version took for good may not be for this one; then nothing can be compared.
+    let before = text.and_then(|text| config::parse(&text, journal.path()).ok()).map(Arc::new);
+    Ok(Resume { input: Input::Resume { leases, removed, before }, warnings })
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {
-    ControlError::new(ErrorCode::Config, e.to_string())
+    ControlError::new(e.code(), e.to_string())
         .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
 }

@@ -4,11 +4,21 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::error::system;
+use crate::control::daemon::ControlError;
 use crate::core::api::Time;
 
 /// This moment, by both clocks.
 pub fn now() -> Time {
     Time { boot_ms: millis(ClockId::CLOCK_BOOTTIME).unsigned_abs(), wall_ms: millis(ClockId::CLOCK_REALTIME) }
+}
+
+/// Which boot CLOCK_BOOTTIME counts from.
+pub fn boot_id() -> Result<String, ControlError> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text =
+        std::fs::read_to_string(path).map_err(|e| system(format!("cannot tell one boot from another: {path}: {e}")))?;
+    Ok(text.trim().to_owned())
 }
 
 /// How long to wait from `now` until `then`; zero if it has passed. Only the boot-time clock decides.

@@ -39,6 +39,7 @@ impl Actor {
 
     /// Carries out what the core wants.
     pub(super) fn obey(&mut self) -> Flow {
+        let writes = self.writes;
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Apply { id, ops } => self.apply(id, &ops),
@@ -49,10 +50,26 @@ impl Actor {
                     self.net.handle.resolve(addresses.clone());
                     self.resolving = addresses;
                 }
+                Output::Store(store) => self.store(store),
                 Output::Event(event) => self.picture.record(event),
             }
         }
+        match self.core.shortages() {
+            [] => self.picture.clear(Topic::Shortage),
+            shortages => self.picture.warn(Topic::Shortage, shortages.join("; ")),
+        }
+        // A release build checks with each read-back alone: reading the roll call costs more than most inputs.
+        if cfg!(debug_assertions) && self.writes != writes {
+            self.check_core();
+        }
         Flow::Run
+    }
+
+    /// Checks what must hold between any two inputs.
+    pub(super) fn check_core(&mut self) {
+        let outcome =
+            if crash::fails("invariant") { Err("told to fail".to_owned()) } else { self.core.check_invariants() };
+        self.picture.checked(outcome);
     }
 
     fn apply(&mut self, id: u64, ops: &[MapOp]) {

@@ -10,12 +10,21 @@ use crate::config;
 
 /// Digest of the file as it is now; `None` if it cannot be read.
 pub fn digest(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| config::sha256(&text))
+    config::text_of(path).map(|text| config::sha256(&text))
+}
+
+/// How surely a file that was replaced stays so.
+#[derive(Debug)]
+pub enum Replaced {
+    /// Whatever happens.
+    Durably,
+    /// Unless the power fails soon: its directory could not be written to the disk, for this reason.
+    UntilPowerFails(io::Error),
 }
 
 /// Replaces the file's content: readers, and a crash at any point, see the old text or the new one. Mode and owner stay;
-/// a symbolic link stays a link, its target is replaced.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// a symbolic link stays a link, its target is replaced. An error means that the file is the old one.
+pub fn replace(path: &Path, text: &str) -> io::Result<Replaced> {
     let path = fs::canonicalize(path)?;
     let old = fs::metadata(&path)?;
     let temp = temp_path(&path);
@@ -30,8 +39,8 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&temp);
         return Err(e);
     }
-    // The rename is durable only once the directory is.
-    sync_dir(&path)
+    // The rename is durable only once the directory is; but it has happened, whatever comes of this.
+    Ok(sync_dir(&path).map_or_else(Replaced::UntilPowerFails, |()| Replaced::Durably))
 }
 
 /// Removes what an interrupted [`replace`] left beside the file.
@@ -51,6 +60,9 @@ fn write(file: &mut File, text: &str, old: &fs::Metadata) -> io::Result<()> {
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
+    if crash::fails("sync_dir") {
+        return Err(io::Error::other("told to fail"));
+    }
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -76,7 +88,7 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         fs::write(dir.path().join(".real.toml.rollcall-new"), "left by a crash").unwrap();
 
-        replace(&link, "new").unwrap();
+        assert!(matches!(replace(&link, "new").unwrap(), Replaced::Durably));
 
         assert_eq!(fs::read_to_string(&real).unwrap(), "new");
         assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o604);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{stopping, system};
-use crate::control::daemon::{Actor, ControlError, Daemon, Edit, ErrorCode, FlowQuery, Outcome, View};
+use crate::control::daemon::{
+    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View,
+};
 use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::{Counters, FlowRecord};
 
@@ -18,6 +20,8 @@ pub enum Request {
     Reload(Actor, Reply<Outcome>),
     /// Change file and running state together.
     Edit(Edit, Actor, Reply<Outcome>),
+    /// Leases and removals.
+    Duty(Duty, Actor, Reply<DutyOutcome>),
     /// Take the data plane down and stop.
     Down(Actor, Reply<()>),
 }
@@ -74,6 +78,10 @@ impl Daemon for Handle {
 
     async fn edit(&self, edit: Edit, actor: Actor) -> Result<Outcome, ControlError> {
         self.ask(|reply| Request::Edit(edit, actor, reply)).await
+    }
+
+    async fn duty(&self, duty: Duty, actor: Actor) -> Result<DutyOutcome, ControlError> {
+        self.ask(|reply| Request::Duty(duty, actor, reply)).await
     }
 
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {

@@ -42,9 +42,12 @@ impl InstanceLock {
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => return Err(second(&mut file, state_dir)),
             Err((_, e)) => return Err(fail("lock", &e)),
         };
-        file.set_len(0).map_err(|e| fail("write", &e))?;
-        file.rewind().map_err(|e| fail("write", &e))?;
-        writeln!(file, "{}", std::process::id()).map_err(|e| fail("write", &e))?;
+        // The pid is for people alone: on a full disk the daemon must start all the same.
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(e) = written {
+            tracing::warn!("cannot write {}, whose lock is held all the same: {e}", path.display());
+        }
         Ok(Self { _file: file })
     }
 }

@@ -15,16 +15,20 @@ mod file;
 mod flows;
 mod handle;
 mod host;
+mod leases;
 pub(crate) mod lock;
 mod notify;
 mod picture;
 mod placing;
 mod probes;
+mod record;
 pub(crate) mod remains;
 mod requests;
 mod revise;
 mod signals;
 mod upkeep;
+mod verify;
+mod who;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,20 +96,23 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
 
 async fn serve(
     boot: Boot,
-    plane: DataPlane,
+    mut plane: DataPlane,
     adopted: bool,
     listeners: Listeners,
     signals: Signals,
 ) -> Result<(), ControlError> {
-    let Boot { running, journal, lock, bad_file } = boot;
+    let Boot { running, journal, lock, bad_file, lost_state, resume } = boot;
     let pin_dir = running.config.control.pin_dir.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
-    let meta = plane.meta();
+    let (meta, log) = (plane.meta(), plane.take_log());
     let started = clock::now();
     let mut picture = Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000);
     if let Some(why) = bad_file {
         picture.warn(Topic::BadFile, why);
         picture.file_differs = true;
+    }
+    if let Some(why) = lost_state {
+        picture.warn(Topic::State, why);
     }
     tracing::info!("{} the data plane in {}", if adopted { "adopted" } else { "created" }, pin_dir.display());
 
@@ -120,20 +127,18 @@ async fn serve(
     let upkeep = Upkeep::new(reader.clone(), report_sender.clone());
     let mut actor =
         Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core });
-    actor.start()?;
+    actor.start(resume)?;
 
     let stop = CancellationToken::new();
     let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
-    let collector = tokio::spawn(upkeep::collect(reader, report_sender));
+    let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);
     collector.abort();
     stop.cancel();
-    match tokio::time::timeout(FAREWELL, server).await {
-        Ok(Ok(Err(e))) => tracing::warn!("{e}"),
-        Ok(Err(e)) => tracing::warn!("the control socket's task failed: {e}"),
-        Ok(Ok(Ok(()))) | Err(_) => {}
+    if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
+        tracing::warn!("the control socket's task failed: {e}");
     }
     drop(lock);
     result

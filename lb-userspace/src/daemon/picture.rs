@@ -19,10 +19,20 @@ const EVENTS: usize = 256;
 pub enum Topic {
     /// The file was bad at start; an older revision runs.
     BadFile,
+    /// There is no file.
+    NoFile,
+    /// Something of what an earlier daemon left could not be taken over as it was.
+    Resume,
+    /// The core contradicts itself.
+    Invariant,
     /// The kernel refuses what was decided.
     Apply,
+    /// What was decided does not fit into the maps.
+    Shortage,
     /// The program is not where it should be.
     Attach,
+    /// The network is not watched.
+    Watch,
     /// Pins were removed by someone else.
     Pins,
     /// The program was found detached by someone else, and put back.
@@ -33,8 +43,10 @@ pub enum Topic {
     Addresses,
     /// Collection of old flows fails.
     Collect,
-    /// The history cannot be written.
+    /// `state.db` was unusable at the start; a new one was begun.
     State,
+    /// What runs cannot be recorded in `state.db`.
+    Record,
     /// Generic mode.
     Mode,
 }
@@ -51,6 +63,8 @@ pub struct Picture {
     pub attached: Vec<Attached>,
     /// Whether the file differs from what runs.
     pub file_differs: bool,
+    /// How many checks of the core found it contradicting itself.
+    violations: u64,
 }
 
 impl Picture {
@@ -65,6 +79,7 @@ impl Picture {
             created_boot_ms,
             attached: Vec::new(),
             file_differs: false,
+            violations: 0,
         }
     }
 
@@ -73,6 +88,22 @@ impl Picture {
         if self.warnings.get(&topic) != Some(&text) {
             tracing::warn!("{text}");
             self.warnings.insert(topic, text);
+        }
+    }
+
+    /// Takes the outcome of a check of the core: a broken invariant is an error of this program, and counted each time.
+    pub fn checked(&mut self, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.clear(Topic::Invariant),
+            Err(why) => {
+                self.violations += 1;
+                tracing::error!("an invariant is broken: {why}");
+                let text = format!(
+                    "an invariant is broken: {why}. This is an error of rollcall; please report it with the log. Restart the \
+                     daemon: it takes the running tables over and decides anew"
+                );
+                self.warnings.insert(Topic::Invariant, text);
+            }
         }
     }
 
@@ -85,13 +116,20 @@ impl Picture {
 
     /// Logs and keeps an event.
     pub fn record(&mut self, event: Event) {
-        let member = event.member.as_ref().map(tracing::field::display);
+        let (backend, service) = (event.backend.as_ref(), event.service.as_ref());
+        let (backend, service) = (backend.map(tracing::field::display), service.map(tracing::field::display));
         let (kind, cause) = (event.kind, event.cause.as_str());
         match kind {
-            EventKind::Down | EventKind::OutOfRotation | EventKind::EdgeSuspected | EventKind::ApplyFailed => {
-                tracing::warn!(member, "{kind:?}: {cause}");
-            }
-            _ => tracing::info!(member, "{kind:?}: {cause}"),
+            EventKind::Down
+            | EventKind::OutOfRotation
+            | EventKind::EdgeSuspected
+            | EventKind::ApplyFailed
+            | EventKind::TooFew
+            | EventKind::ReturnFailed
+            | EventKind::Removed
+            | EventKind::LeaseEnding
+            | EventKind::Overdue => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {
             self.events.pop_front();
@@ -101,6 +139,8 @@ impl Picture {
 
     /// The whole picture.
     pub fn view(&self, roll_call: RollCall, running: &Running) -> View {
+        let now = roll_call.time;
+        let event = |e: &Event| Event { time: e.time.seen_at(now), ..e.clone() };
         View {
             roll_call,
             config: running.config.clone(),
@@ -108,11 +148,12 @@ impl Picture {
             config_path: self.path.clone(),
             file_differs: self.file_differs,
             attached: self.attached.clone(),
-            started: self.started,
+            started: self.started.seen_at(now),
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
             warnings: self.warnings.values().cloned().collect(),
-            events: self.events.iter().cloned().collect(),
+            events: self.events.iter().map(event).collect(),
+            violations: self.violations,
         }
     }
 }
@@ -126,7 +167,7 @@ mod tests {
 
     fn event(n: u64) -> Event {
         let time = Time { boot_ms: n, wall_ms: 0 };
-        Event { time, member: None, kind: EventKind::Configured, cause: "test".into() }
+        Event { time, backend: None, service: None, kind: EventKind::Configured, cause: "test".into() }
     }
 
     fn picture() -> Picture {
@@ -139,6 +180,16 @@ mod tests {
         (0..300).for_each(|n| picture.record(event(n)));
         assert_eq!(picture.events.len(), EVENTS);
         assert_eq!((picture.events[0].time.boot_ms, picture.events[255].time.boot_ms), (44, 299));
+    }
+
+    #[test]
+    fn broken_invariant_is_counted_each_time_and_warned_of_while_it_lasts() {
+        let mut picture = picture();
+        picture.checked(Err("one".into()));
+        picture.checked(Err("one".into()));
+        assert!(picture.warnings[&Topic::Invariant].contains("broken: one."));
+        picture.checked(Ok(()));
+        assert_eq!((picture.violations, picture.warnings.len()), (2, 0));
     }
 
     #[test]

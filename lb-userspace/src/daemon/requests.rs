@@ -11,14 +11,14 @@ use super::error::system;
 use super::handle::Request;
 use super::picture::Topic;
 use super::revise::Change;
-use super::{clock, file, host};
+use super::{file, host};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
-use crate::core::api::Input;
+use crate::core::api::{Author, Input};
 use crate::io::bpf::DataPlane;
 
 /// How long a change may take to reach the kernel before its answer says that it is still under way.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 impl Actor {
     /// Carries a request out and answers it.
@@ -33,6 +33,12 @@ impl Actor {
             }
             Request::Edit(edit, by, reply) => {
                 let outcome = self.edit(&edit, by).await;
+                self.publish();
+                let _ = reply.send(outcome);
+                Flow::Run
+            }
+            Request::Duty(duty, by, reply) => {
+                let outcome = self.duty(duty, by).await;
                 self.publish();
                 let _ = reply.send(outcome);
                 Flow::Run
@@ -53,7 +59,7 @@ impl Actor {
             ControlError::new(ErrorCode::Config, e.to_string())
                 .with_hint("correct the file and reload again; what ran before still runs")
         })?;
-        let change = Change { text: loaded.text, by, cause: "reload".to_owned() };
+        let change = Change::new(loaded.text, by, "reload");
         let outcome = self.change(loaded.config, change, Target::Running).await?;
         self.picture.clear(Topic::BadFile);
         self.picture.file_differs = false;
@@ -82,7 +88,10 @@ impl Actor {
             ControlError::new(ErrorCode::Config, format!("the configuration would be wrong: {e}"))
                 .with_hint("change the request; the file was not touched")
         })?;
-        let change = Change { text, by: Some(by), cause: cause(edit) };
+        let mut change = Change::new(text, Some(by), &cause(edit));
+        if let Edit::RemoveBackend { name, service: None, decommission: Some(why) } = edit {
+            change.decommissioned.insert(name.clone(), why.clone());
+        }
         self.change(config, change, Target::FileAndRunning).await
     }
 
@@ -106,18 +115,26 @@ impl Actor {
         let later = config::diff::needs_restart(&old.config, &new);
         changes.extend(later.into_iter().map(|key| format!("{key}: takes effect when the daemon starts again")));
         if target == Target::FileAndRunning {
-            block_in_place(|| self.journal.write(&old.sha256, &change))?;
+            changes.extend(block_in_place(|| self.journal.write(&old.sha256, &change))?);
         }
         let new = Arc::new(new);
-        if let Err(e) = self.switch(&old.config, &new).await {
-            if target == Target::FileAndRunning {
-                block_in_place(|| self.journal.revert(&old.text))?;
+        match self.switch(&old.config, &new, &change).await {
+            Ok(problems) => changes.extend(problems.into_iter().map(|why| format!("not in force: {why}"))),
+            Err(e) => {
+                if target == Target::FileAndRunning
+                    && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
+                {
+                    return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}"))
+                        .with_hint(
+                            "the file differs from what runs: put the old text back, or mend the cause and `rollcall \
+                             reload`",
+                        ));
+                }
+                return Err(e);
             }
-            return Err(e);
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
-        let recorded = block_in_place(|| self.journal.commit(&change, clock::now()));
-        self.recorded(recorded);
+        self.record(change);
         if !self.settle(SETTLE).await {
             changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
         }
@@ -126,12 +143,22 @@ impl Actor {
         Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
     }
 
-    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
-    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>) -> Result<(), ControlError> {
-        self.input(Input::Configure(new.clone()));
+    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot. Returns what is wrong with the
+    /// addresses.
+    async fn switch(
+        &mut self,
+        old: &Arc<Config>,
+        new: &Arc<Config>,
+        change: &Change,
+    ) -> Result<Vec<String>, ControlError> {
+        self.input(Input::Configure(new.clone(), change.author()));
         self.settle(SETTLE).await;
-        let Err(e) = self.follow(old, new).await else { return Ok(()) };
-        self.input(Input::Configure(old.clone()));
+        let e = match self.follow(old, new).await {
+            Ok(problems) => return Ok(problems),
+            Err(e) => e,
+        };
+        let back = Author { how: format!("{} failed", change.cause), ..change.author() };
+        self.input(Input::Configure(old.clone(), back));
         self.settle(SETTLE).await;
         if let Err(again) = self.follow(new, old).await {
             self.picture.warn(Topic::Attach, format!("cannot return to the former interfaces: {again}"));
@@ -163,7 +190,7 @@ fn cause(edit: &Edit) -> String {
             let services: Vec<&str> = services.iter().map(|s| s.as_str()).collect();
             format!("backend add {name} to {}", services.join(", "))
         }
-        Edit::RemoveBackend { name, service } => format!("backend remove {name}{}", on(service)),
+        Edit::RemoveBackend { name, service, .. } => format!("backend remove {name}{}", on(service)),
         Edit::SetBackend { name, service, .. } => format!("backend set {name}{}", on(service)),
     }
 }

@@ -5,13 +5,17 @@
 //! file: its digest says on which side of step 2 the crash was. It never changes the file; what runs next is what the
 //! file says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::system;
-use super::{crash, file};
-use crate::config;
-use crate::control::daemon::{Actor, ControlError};
-use crate::core::api::Time;
+use super::file::Replaced;
+use super::{crash, file, who};
+use crate::config::{self, model::BackendName};
+use crate::control::daemon::{Actor, ControlError, ErrorCode};
+use crate::core::api::{Author, Store, Time};
+use crate::core::lease::{Lease, Mark};
+use crate::core::removed::Removed;
 use crate::io::net::Placement;
 use crate::io::state::{Intent, NewRevision, Revision, State, StateError};
 
@@ -24,6 +28,21 @@ pub struct Change {
     pub by: Option<Actor>,
     /// What, in words.
     pub cause: String,
+    /// Servers that it removes for good, each with the reason.
+    pub decommissioned: BTreeMap<BackendName, String>,
+}
+
+impl Change {
+    /// A change that removes nobody for good.
+    pub fn new(text: String, by: Option<Actor>, cause: &str) -> Self {
+        Self { text, by, cause: cause.to_owned(), decommissioned: BTreeMap::new() }
+    }
+
+    /// Who made it, for the roll call.
+    pub fn author(&self) -> Author {
+        let (name, how) = (who::name(self.by.as_ref()), self.cause.clone());
+        Author { name, how, decommissioned: self.decommissioned.clone() }
+    }
 }
 
 /// What [`Journal::recover`] found.
@@ -43,12 +62,18 @@ pub enum Recovery {
 pub struct Journal {
     state: State,
     path: PathBuf,
+    boot_id: String,
 }
 
 impl Journal {
     /// Of the file at `path`.
-    pub fn new(state: State, path: PathBuf) -> Self {
-        Self { state, path }
+    pub fn new(state: State, path: PathBuf, boot_id: String) -> Self {
+        Self { state, path, boot_id }
+    }
+
+    /// This boot.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     /// The file.
@@ -80,8 +105,9 @@ impl Journal {
         Ok(if reverted { Recovery::Reverted(intent.cause) } else { Recovery::Overtaken(intent.cause) })
     }
 
-    /// Steps 1 and 2: journals the change and replaces the file. On an error nothing was changed.
-    pub fn write(&mut self, old_sha256: &str, change: &Change) -> Result<(), ControlError> {
+    /// Steps 1 and 2: journals the change and replaces the file. On an error nothing was changed. Returns what people
+    /// should know of a file that was replaced, but not for certain on the disk.
+    pub fn write(&mut self, old_sha256: &str, change: &Change) -> Result<Option<String>, ControlError> {
         crash::point("before_intent");
         self.state
             .begin(&Intent {
@@ -94,20 +120,41 @@ impl Journal {
             })
             .map_err(unusable)?;
         crash::point("after_intent");
-        if let Err(e) = file::replace(&self.path, &change.text) {
+        // Checked again as late as can be: what someone saved meanwhile must not be lost.
+        if file::digest(&self.path).as_deref() != Some(old_sha256) {
+            let _ = self.state.drop_intent();
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{} was changed or removed by someone else at the same moment", self.path.display()),
+            )
+            .with_hint("look at it, apply it with `rollcall reload`, then repeat the edit"));
+        }
+        let replaced = file::replace(&self.path, &change.text).map_err(|e| {
             // If the journal fails now too, recovery finds the old file and drops the intent.
             let _ = self.state.drop_intent();
-            return Err(system(format!("cannot replace {}: {e}", self.path.display()))
-                .with_hint("look at the file system's space, and the directory's mode and attributes"));
-        }
+            system(format!("cannot replace {}: {e}", self.path.display()))
+                .with_hint("look at the file system's space, and the directory's mode and attributes")
+        })?;
         crash::point("after_rename");
-        Ok(())
+        Ok(self.doubt(&replaced))
+    }
+
+    fn doubt(&self, replaced: &Replaced) -> Option<String> {
+        let Replaced::UntilPowerFails(e) = replaced else { return None };
+        let doubt = format!(
+            "{} is replaced, but its directory cannot be written to the disk ({e}): after a power failure it may be the old \
+             one again; look at the disk",
+            self.path.display()
+        );
+        tracing::warn!("{doubt}");
+        Some(doubt)
     }
 
     /// Takes [`Journal::write`] back, where step 3 failed: the file is again what it was.
     pub fn revert(&mut self, old_text: &str) -> Result<(), ControlError> {
-        file::replace(&self.path, old_text)
+        let replaced = file::replace(&self.path, old_text)
             .map_err(|e| system(format!("cannot put the old text back into {}: {e}", self.path.display())))?;
+        self.doubt(&replaced);
         self.state.drop_intent().map_err(unusable)
     }
 
@@ -123,6 +170,7 @@ impl Journal {
             cause: change.cause.clone(),
         };
         let id = self.state.commit(&new).map_err(unusable)?;
+        self.state.set_accounted(&self.path, &change.text).map_err(unusable)?;
         crash::point("after_revision");
         Ok(id)
     }
@@ -130,6 +178,53 @@ impl Journal {
     /// The newest revision of the file.
     pub fn last_revision(&self) -> Result<Option<Revision>, ControlError> {
         self.state.last_revision(&self.path).map_err(unusable)
+    }
+
+    /// Leases, removed servers, and what of them cannot be read.
+    pub fn roll_call(&self) -> Result<(Vec<Lease>, Vec<Removed>, Vec<String>), ControlError> {
+        let (leases, mut bad) = self.state.leases().map_err(unusable)?;
+        let (removed, more) = self.state.removed().map_err(unusable)?;
+        bad.extend(more);
+        Ok((leases, removed, bad))
+    }
+
+    /// The text whose removals are recorded: what the next configuration is compared with.
+    pub fn accounted(&self) -> Result<Option<String>, ControlError> {
+        self.state.accounted(&self.path).map_err(unusable)
+    }
+
+    /// From now on removals are counted from this text.
+    pub fn set_accounted(&mut self, text: &str) -> Result<(), ControlError> {
+        self.state.set_accounted(&self.path, text).map_err(unusable)
+    }
+
+    /// Keeps a lease.
+    pub fn put_lease(&mut self, lease: &Lease) -> Result<(), ControlError> {
+        crash::point("before_lease");
+        self.state.put_lease(lease).map_err(unusable)?;
+        crash::point("after_lease");
+        Ok(())
+    }
+
+    /// Keeps what the core wants kept.
+    pub fn store(&mut self, store: &Store) -> Result<(), ControlError> {
+        crash::point("before_store");
+        let done = match store {
+            Store::DropLease(scope) => self.state.drop_lease(scope),
+            Store::PutRemoved(removed) => self.state.put_removed(removed),
+            Store::DropRemoved(scope) => self.state.drop_removed(scope),
+        };
+        done.map_err(unusable)
+    }
+
+    /// The last moment that was recorded.
+    pub fn mark(&self) -> Result<Option<Mark>, ControlError> {
+        self.state.mark().map_err(unusable)
+    }
+
+    /// Records that this moment was reached.
+    pub fn set_mark(&mut self, now: Time) -> Result<(), ControlError> {
+        self.state.set_mark(&Mark { time: now, boot_id: self.boot_id.clone() }).map_err(unusable)
     }
 
     /// The addresses that the daemon added.
@@ -147,7 +242,8 @@ impl Journal {
 pub fn unusable(e: StateError) -> ControlError {
     let mend = match &e {
         StateError::Newer { .. } => "run the newer version, or move state.db away to start without a history",
-        StateError::Sqlite { .. } => "look at the disk's space and health, and at the file's mode",
+        damage if damage.is_damage() => "look at the disk's health, and move state.db away to go on without a history",
+        _ => "look at the disk's space and health, and at the file's mode",
     };
     system(format!("the state database cannot be used: {e}")).with_hint(mend)
 }
@@ -166,11 +262,11 @@ mod tests {
     const DIR: &str = "ROLLCALL_TEST_DIR";
 
     fn journal(dir: &Path) -> Journal {
-        Journal::new(State::open(dir).unwrap(), dir.join("rollcall.toml"))
+        Journal::new(State::open(dir).unwrap(), dir.join("rollcall.toml"), "this boot".into())
     }
 
     fn change(text: &str) -> Change {
-        Change { text: text.into(), by: Some(Actor { uid: 7, loginuid: None }), cause: "backend set".into() }
+        Change::new(text.into(), Some(Actor { uid: 7, loginuid: None }), "backend set")
     }
 
     fn now() -> Time {
@@ -236,6 +332,17 @@ mod tests {
         assert_eq!(journal.recover(now()).unwrap(), recovery);
         assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), found, "recovery leaves the file alone");
         assert_eq!(journal.last_revision().unwrap().unwrap().recorded.text, revision);
+    }
+
+    #[test]
+    fn write_over_what_someone_just_saved_is_refused_and_leaves_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        std::fs::write(journal.path(), "someone = 'else'\n").unwrap();
+        let refused = journal.write(&config::sha256(OLD), &change(NEW)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), "someone = 'else'\n");
+        assert_eq!(journal.recover(now()).unwrap(), Recovery::Clean);
     }
 
     #[test]

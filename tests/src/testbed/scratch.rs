@@ -1,6 +1,7 @@
 //! What a testbed leaves outside its namespaces: one folder with logs, files and a private BPF file system; and the
 //! sweep that removes what a crashed run left.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -60,20 +61,29 @@ impl Drop for Scratch {
     }
 }
 
-/// Which testbeds a sweep removes.
+/// Which testbeds a sweep removes. Never those whose process still runs: they are in use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
-    /// Only those whose process is gone and that were not kept on purpose.
+    /// Those whose process is gone and that were not kept on purpose.
     Dead,
-    /// All.
-    All,
+    /// Those that were kept on purpose, too.
+    DeadAndKept,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// What was removed, in words.
+    pub removed: Vec<String>,
+    /// Processes whose testbeds were left alone because they still run.
+    pub running: BTreeSet<u32>,
 }
 
 /// File in a testbed's folder that says it was kept on purpose.
 pub const KEPT: &str = "kept";
 
-/// Removes testbeds of `prefix`: namespaces with all that runs in them, pins, folders. Returns what was removed.
-pub fn sweep(prefix: &str, which: Sweep) -> Vec<String> {
+/// Removes testbeds of `prefix`: namespaces with all that runs in them, pins, folders.
+pub fn sweep(prefix: &str, which: Sweep) -> Swept {
     let ours = |entry: &std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let pid = name.strip_prefix(prefix)?.strip_prefix('-')?.split('-').next()?.parse::<u32>().ok()?;
@@ -84,25 +94,36 @@ pub fn sweep(prefix: &str, which: Sweep) -> Vec<String> {
     };
     let temporary = std::env::temp_dir();
     let kept = |name: &str| {
-        list(&temporary)
-            .iter()
-            .any(|(bed, _)| name.starts_with(bed.as_str()) && temporary.join(bed).join(KEPT).exists())
+        let of = |bed: &str| name.strip_prefix(bed).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        list(&temporary).iter().any(|(bed, _)| of(bed) && temporary.join(bed).join(KEPT).exists())
     };
-    let doomed = |(name, pid): &(String, u32)| {
-        which == Sweep::All || (!Path::new(&format!("/proc/{pid}")).exists() && !kept(name))
+    let mut swept = Swept::default();
+    // One that was kept has nobody: its process left it behind, whoever has that process's number now.
+    let mut doomed = |found: Vec<(String, u32)>| -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, pid) in found {
+            if kept(&name) {
+                names.extend((which == Sweep::DeadAndKept).then_some(name));
+            } else if Path::new(&format!("/proc/{pid}")).exists() {
+                swept.running.insert(pid);
+            } else {
+                names.push(name);
+            }
+        }
+        names
     };
-    let mut removed = Vec::new();
-    // Namespaces before folders: the folder says what was kept, and what runs inside writes to it.
-    for (name, _) in list(Path::new(netns::FOLDER)).into_iter().filter(doomed).collect::<Vec<_>>() {
+    let (namespaces, folders) = (doomed(list(Path::new(netns::FOLDER))), doomed(list(&temporary)));
+    // Namespaces before folders: what runs inside writes to them.
+    for name in namespaces {
         netns::remove(&name);
-        removed.push(format!("namespace {name}"));
+        swept.removed.push(format!("namespace {name}"));
     }
-    for (name, _) in list(&temporary).into_iter().filter(doomed).collect::<Vec<_>>() {
+    for name in folders {
         let path = temporary.join(name);
         remove(&path);
-        removed.push(format!("folder {} and the pins in it", path.display()));
+        swept.removed.push(format!("folder {} and the pins in it", path.display()));
     }
-    removed
+    swept
 }
 
 fn remove(path: &Path) {

@@ -51,20 +51,20 @@ fn bpf(host: &Host) -> Check {
 
 fn jit(host: &Host) -> Check {
     match host.jit {
-        Some(0) => bad(
+        Some(true) => ok("bpf jit", "on"),
+        Some(false) => bad(
             CheckResult::Warn,
             "bpf jit",
-            "net.core.bpf_jit_enable is 0",
+            "off: programs are not translated into machine code",
             "each packet is interpreted, several times slower",
             "sysctl -w net.core.bpf_jit_enable=1",
         ),
-        Some(n) => ok("bpf jit", format!("net.core.bpf_jit_enable is {n}")),
         None => bad(
             CheckResult::Warn,
             "bpf jit",
-            "net.core.bpf_jit_enable cannot be read",
+            "this process may neither load a program to see, nor read net.core.bpf_jit_enable",
             "whether each packet is interpreted, several times slower, is unknown",
-            "run it as root on the host; in a network namespace of its own the file is hidden",
+            "run doctor as root",
         ),
     }
 }
@@ -112,7 +112,7 @@ mod tests {
         Host {
             release: "6.1.0-18-amd64".into(),
             capabilities: u64::MAX,
-            jit: Some(1),
+            jit: Some(true),
             pin_dir: "/sys/fs/bpf/rollcall".into(),
             bpffs: true,
             bpf: true,
@@ -150,7 +150,8 @@ mod tests {
         let found = |host: Host| -> Vec<String> {
             checks(&host).into_iter().filter(|c| c.result != CheckResult::Ok).map(|c| c.name).collect()
         };
-        assert_eq!(found(Host { jit: Some(0), ..host() }), ["bpf jit"]);
+        assert_eq!(found(Host { jit: Some(false), ..host() }), ["bpf jit"]);
+        assert_eq!(found(Host { jit: None, ..host() }), ["bpf jit"]);
         assert_eq!(found(Host { bpf: false, ..host() }), ["bpf system call"]);
         assert_eq!(found(Host { bpffs: false, ..host() }), ["bpf file system"]);
     }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::{MAX_LINKS, MAX_POOL};
 
+pub(super) use self::services::next_prime;
 use super::error::Report;
 use super::memory::{AgentCheck, MemoryKind, MemorySource};
 use super::model::{Backend, BackendName, Config, Edge, SourcePool};

@@ -68,18 +68,28 @@ pub(super) fn tables(raw: &Raw, report: &Report<'_>) {
             Field::Bad => false,
             algorithm => algorithm.good().is_none_or(|located| located.value == Algorithm::Maglev),
         };
-        let mend = || format!("take 1000 for each member ever expected, for example {}", next_prime(size));
+        let each = format!("take {} for each member ever expected", defaults::SLOTS_PER_MEMBER);
+        let mend = || format!("{each}, for example {}", next_prime(size));
         if (size as usize) < count(service) {
             let rule = format!("{size} slots for {} members: each needs at least one", count(service));
-            report.place(&at, rule, "take 1000 for each member ever expected");
+            report.place(&at, rule, each);
         } else if maglev && !is_prime(size) {
             report.value(&at, "must be a prime for algorithm \"maglev\"", mend());
         }
     }
     let (arena, at) = (u64::from(raw.conntrack.0.arena_slots), &raw.conntrack.1);
-    if 2 * sum > arena {
-        let rule = format!("{arena} slots are too few: two generations of all tables need {}", 2 * sum);
-        report.place(at, rule, "set arena_slots higher, or table_size of some services lower");
+    let needed = 2 * sum;
+    if needed > arena {
+        let services = raw.services.len();
+        let rule =
+            format!("{arena} slots are too few: two generations of the tables of {services} services need {needed}");
+        let most = *defaults::ARENA.end();
+        let mend = if needed <= u64::from(most) {
+            format!("set conntrack.arena_slots to at least {needed}, or table_size of some services lower")
+        } else {
+            format!("conntrack.arena_slots may be {most} at most: set table_size of some services lower")
+        };
+        report.place(at, rule, mend);
     }
 }
 
@@ -92,7 +102,7 @@ fn is_prime(n: u32) -> bool {
 }
 
 /// The next prime from `n` on, or the largest that a table may have.
-fn next_prime(n: u32) -> u32 {
+pub(crate) fn next_prime(n: u32) -> u32 {
     let last = *defaults::TABLE.end();
     (n..=last)
         .find(|n| is_prime(*n))
@@ -119,6 +129,11 @@ fn build_one(
     }
     let probe = probe(service, report);
     let members = members(service, raw, backends, report);
+    let least = service.min_in_rotation.good();
+    if let Some(least) = least.filter(|least| least.value as usize > members.len()) {
+        let rule = format!("there are only {} members", members.len());
+        report.value(&least.at, rule, "lower it, or add members");
+    }
     Some(Service {
         name: service.name.good()?.value.clone(),
         listen: listen(service)?,
@@ -127,6 +142,8 @@ fn build_one(
         one_way: service.one_way.good().is_some_and(|located| located.value),
         owner: service.owner.clone(),
         expected_out: service.expected_out,
+        min_in_rotation: least.map_or(defaults::MIN_IN_ROTATION, |located| located.value),
+        expect_backends: service.expect_backends,
         probe,
         members,
     })

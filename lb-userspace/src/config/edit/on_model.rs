@@ -45,7 +45,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
                 service.members.push(Member { backend: name.clone(), port, weight });
             }
         }
-        Edit::RemoveBackend { name, service: Some(from) } => {
+        Edit::RemoveBackend { name, service: Some(from), .. } => {
             known(&config, name)?;
             let service = service(&mut config, from)?;
             if !service.members.iter().any(|member| member.backend == *name) {
@@ -53,7 +53,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
             }
             leave(service, name)?;
         }
-        Edit::RemoveBackend { name, service: None } => {
+        Edit::RemoveBackend { name, service: None, .. } => {
             known(&config, name)?;
             for service in &mut config.services {
                 leave(service, name)?;

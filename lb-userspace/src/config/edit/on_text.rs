@@ -33,7 +33,7 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String, String> {
                 append(table, "member", entry)?;
             }
         }
-        Edit::RemoveBackend { name, service } => {
+        Edit::RemoveBackend { name, service, .. } => {
             let mut carry = Vec::new();
             for table in entries(doc.as_table_mut(), "service")? {
                 let here = service.as_ref().is_none_or(|service| is(table, "name", service.as_str()));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::super::defaults::{self, EXPECTED_OUTS, TABLE};
+use super::super::defaults::{self, EXPECT_BACKENDS, EXPECTED_OUTS, MIN_IN_ROTATIONS, TABLE};
 use super::super::error::At;
 use super::super::keys::Scope;
 use super::super::model::{Algorithm, BackendName, Probe, Protocol, ServiceName};
@@ -51,6 +51,10 @@ pub(crate) struct RawService {
     pub(crate) owner: Option<String>,
     /// `expected_out`.
     pub(crate) expected_out: Duration,
+    /// `min_in_rotation`.
+    pub(crate) min_in_rotation: Field<u32>,
+    /// `expect_backends`.
+    pub(crate) expect_backends: Option<u32>,
     /// `[service.probe]`; the inner `None` is `type = "none"`.
     pub(crate) probe: Field<Option<Probe>>,
     /// `[[service.member]]`; `None` if refused as a whole.
@@ -97,6 +101,8 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
         one_way: section.read("one_way", values::boolean),
         owner: section.read("owner", values::owner).value(),
         expected_out: section.read("expected_out", values::duration(EXPECTED_OUTS)).or(defaults::EXPECTED_OUT),
+        min_in_rotation: section.read("min_in_rotation", values::integer(MIN_IN_ROTATIONS)),
+        expect_backends: section.read("expect_backends", values::integer(EXPECT_BACKENDS)).value(),
         probe: section.table(Scope::Probe).map_or(Field::Absent, probe::probe),
         members: section.tables(Scope::Member).map(|members| members.into_iter().map(member).collect()),
     };

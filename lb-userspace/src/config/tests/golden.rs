@@ -211,14 +211,14 @@ table_size = 1
 table_size = 4194304
 
 # M"#,
-    "r.toml:24:14: service.web.table_size = 4194304: must be 1 to 4194303; for example table_size = 65521"
+    "r.toml:24:14: service.web.table_size = 4194304: must be 1 to 4194303; for example table_size = 16381"
 )]
 #[case::arena_too_small(
     "[edge]",
     r#"[conntrack]
-arena_slots = 262083
+arena_slots = 65523
 [edge]"#,
-    "r.toml:3:15: conntrack.arena_slots: 262083 slots are too few: two generations of all tables need 262084; set arena_slots higher, or table_size of some services lower"
+    "r.toml:3:15: conntrack.arena_slots: 65523 slots are too few: two generations of the tables of 2 services need 65524; set conntrack.arena_slots to at least 65524, or table_size of some services lower"
 )]
 #[case::default_arena_too_small(
     r#"port = 80
@@ -228,7 +228,7 @@ arena_slots = 262083
 table_size = 2097143
 
 # M"#,
-    "r.toml:1:1: conntrack.arena_slots: 4194304 slots are too few: two generations of all tables need 4325328; set arena_slots higher, or table_size of some services lower"
+    "r.toml:1:1: conntrack.arena_slots: 4194304 slots are too few: two generations of the tables of 2 services need 4227048; set conntrack.arena_slots to at least 4227048, or table_size of some services lower"
 )]
 #[case::half_open_no_power_of_two(
     "[edge]",
@@ -254,7 +254,7 @@ seed = -1
 #[case::weight_zero(
     "weight = 3",
     "weight = 0",
-    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out, rollcall backend remove it"
+    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out, remove it from the service (rollcall backend remove): its connections go on until they end, and rollcall backend add brings it back"
 )]
 #[case::weight_negative(
     "weight = 3",

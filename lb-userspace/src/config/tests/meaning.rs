@@ -24,7 +24,7 @@ fn empty_file_is_valid_and_attaches_nothing() {
 fn service_without_optional_keys_gets_the_documented_defaults() {
     let config = parse(GOOD).unwrap();
     let web = &config.services[0];
-    assert_eq!((web.algorithm, web.table_size, web.one_way), (Algorithm::Maglev, 65521, false));
+    assert_eq!((web.algorithm, web.table_size, web.one_way), (Algorithm::Maglev, 16381, false));
     assert_eq!((web.listen.protocol, web.expected_out), (Protocol::Tcp, Duration::from_secs(600)));
     let probe = web.probe.as_ref().unwrap();
     assert_eq!(probe.kind, ProbeKind::Tcp);
@@ -160,6 +160,23 @@ fn describe_of_members_in_another_order_says_so() {
 }
 
 #[test]
+fn table_with_fewer_than_a_thousand_slots_for_each_member_is_linted() {
+    let lines = |size: &str| {
+        let text = GOOD.replacen("port = 80", &format!("port = 80\n{size}"), 1);
+        lint(&parse(&text).unwrap()).into_iter().filter(|line| line.contains("slots")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("table_size = 2003"), [""; 0]);
+    assert_eq!(
+        lines("table_size = 1999"),
+        [
+            "service web: 2 members share 1999 slots, fewer than 1000 each, so their shares are uneven; set table_size = 2003 \
+          or more, which takes effect with a new data plane"
+        ]
+    );
+    assert_eq!(lines("table_size = 1999\nalgorithm = \"round-robin\""), [""; 0]);
+}
+
+#[test]
 fn needs_recreate_names_sizes_seed_and_a_maglev_table() {
     let old = parse(GOOD).unwrap();
     let text = GOOD.replace("[edge]", "[conntrack]\nmax_flows = 1000\nseed = 7\n[edge]").replacen(
@@ -172,7 +189,7 @@ fn needs_recreate_names_sizes_seed_and_a_maglev_table() {
         [
             "conntrack.max_flows 131072 -> 1000: sized or chosen when the maps are created",
             "conntrack.seed unset -> 7: sized or chosen when the maps are created",
-            "service.web.table_size 65521 -> 1009: fixed for the life of the service, since another size moves most flows",
+            "service.web.table_size 16381 -> 1009: fixed for the life of the service, since another size moves most flows",
         ]
     );
     assert_eq!(diff::needs_recreate(&old, &old), [""; 0]);

@@ -41,8 +41,11 @@ fn edits() -> impl Strategy<Value = Edit> {
             port,
             weight,
         });
-    let remove =
-        (backend(), prop::option::of(service())).prop_map(|(name, service)| Edit::RemoveBackend { name, service });
+    let remove = (backend(), prop::option::of(service())).prop_map(|(name, service)| Edit::RemoveBackend {
+        name,
+        service,
+        decommission: None,
+    });
     let set = (backend(), prop::option::of(service()), number(), number(), owner)
         .prop_map(|(name, service, weight, port, owner)| Edit::SetBackend { name, service, weight, port, owner });
     prop_oneof![add, remove, set]

@@ -33,10 +33,16 @@ fn daemon(text: &mut Text, view: &View) {
     gauge(
         "rollcall_edge_suspected",
         "1 while so many backends failed at once that the edge itself is suspected and tables are held.",
-        flag(view.roll_call.edge_suspected),
+        flag(!view.roll_call.suspicions.is_empty()),
     );
     gauge("rollcall_config_file_differs", "1 if the file differs from what runs.", flag(view.file_differs));
     gauge("rollcall_warnings", "Warnings that status shows.", view.warnings.len() as f64);
+    text.family(
+        Kind::Counter,
+        "rollcall_invariant_violations_total",
+        "Checks of the daemon's decisions that found a contradiction since it started.",
+    )
+    .sample(&[], view.violations as f64);
     text.family(Kind::Gauge, "rollcall_build_info", "The daemon's version; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     let mut attached = text.family(Kind::Gauge, "rollcall_attach_info", "The mode that really attached; always 1.");

@@ -6,6 +6,7 @@
 
 mod config;
 mod doctor;
+mod duty;
 mod flows;
 mod headroom;
 mod outcome;
@@ -20,13 +21,14 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
+pub use duty::{DutyDone, LeaseStatus, RemovedStatus};
 pub use flows::{Flow, Flows};
 pub use headroom::{Headroom, Limit};
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{
     Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, EventStatus, LastProbe, Listener, NextHop,
-    ReasonStatus, ServiceStatus, Services, Status,
+    ReasonStatus, ServiceStatus, Services, Status, SuspicionStatus,
 };
 
 use crate::core::api::Time;

@@ -27,7 +27,8 @@ pub struct Stopping {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
-    /// Its class: `usage`, `config`, `permission`, `not_found`, `conflict`, `system` or `unavailable`.
+    /// Its class: `usage`, `config`, `permission`, `not_found`, `conflict`, `unconfirmed`, `system` or
+    /// `unavailable`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub code: ErrorCode,
     /// What, where, why.

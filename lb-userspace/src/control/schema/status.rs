@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, timestamp};
+use super::{Document, LeaseStatus, RemovedStatus, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
-use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall};
+use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, MemberCounters};
 
@@ -28,11 +28,33 @@ pub struct Status {
     pub settled: bool,
     /// Whether so many backends failed at once that the edge itself is suspected; tables are held meanwhile.
     pub edge_suspected: bool,
+    /// The services for which it is suspected.
+    #[serde(default)]
+    pub suspicions: Vec<SuspicionStatus>,
     /// Services in the configuration's order.
     pub services: Vec<ServiceStatus>,
     /// Configured backends that no service uses.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub unused_backends: Vec<BackendName>,
+    /// Backends that were taken out on purpose, for a time.
+    #[serde(default)]
+    pub leases: Vec<LeaseStatus>,
+    /// Backends that left the configuration and are expected back.
+    #[serde(default)]
+    pub removed: Vec<RemovedStatus>,
+}
+
+/// A service whose members failed at once, so that the edge itself is suspected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SuspicionStatus {
+    /// The service whose table is held.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub service: ServiceName,
+    /// Since when.
+    pub since: Timestamp,
+    /// What raised it, in words.
+    pub cause: String,
 }
 
 /// The daemon that answers.
@@ -156,7 +178,8 @@ pub struct NextHop {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReasonStatus {
-    /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`; later versions add kinds.
+    /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`, `drained`,
+    /// `maintenance`, `returning`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: ReasonKind,
     /// Since when it holds.
@@ -215,14 +238,16 @@ pub struct BackendReport {
 pub struct EventStatus {
     /// When it happened.
     pub time: Timestamp,
-    /// `up`, `down`, `in_rotation`, `out_of_rotation` or `unverified`; later versions add kinds.
+    /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
+    /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
+    /// `forgotten`, `decommissioned` or `overdue`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
     pub cause: String,
-    /// In which service.
-    #[cfg_attr(test, schemars(with = "String"))]
-    pub service: ServiceName,
+    /// In which service; null if in all.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub service: Option<ServiceName>,
 }
 
 /// All services.
@@ -247,6 +272,13 @@ impl Document for Services {
     const SCHEMA: &'static str = "rollcall.services/v1";
 }
 
+impl SuspicionStatus {
+    fn new(suspicion: &Suspicion) -> Self {
+        let Suspicion { service, since, cause } = suspicion;
+        Self { service: service.clone(), since: timestamp(*since), cause: cause.clone() }
+    }
+}
+
 impl Status {
     /// From the daemon's picture and counters.
     pub fn new(view: &View, counters: &Counters) -> Self {
@@ -267,8 +299,11 @@ impl Status {
             attached: view.attached.iter().map(Attachment::new).collect(),
             warnings: view.warnings.clone(),
             settled: view.roll_call.settled,
-            edge_suspected: view.roll_call.edge_suspected,
+            edge_suspected: !view.roll_call.suspicions.is_empty(),
+            suspicions: view.roll_call.suspicions.iter().map(SuspicionStatus::new).collect(),
             services: services(view, counters),
+            leases: view.roll_call.leases.iter().map(LeaseStatus::from).collect(),
+            removed: view.roll_call.removed.iter().map(RemovedStatus::from).collect(),
             unused_backends: (view.config.backends.keys())
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
                 .cloned()
@@ -300,12 +335,12 @@ fn services(view: &View, counters: &Counters) -> Vec<ServiceStatus> {
 impl BackendReport {
     fn new(backend: &Backend, services: &[ServiceStatus], events: &[Event]) -> Self {
         let events = events.iter().filter_map(|event| {
-            let member = event.member.as_ref().filter(|m| m.backend == backend.name)?;
+            event.backend.as_ref().filter(|name| **name == backend.name)?;
             Some(EventStatus {
                 time: timestamp(event.time),
                 kind: event.kind,
                 cause: event.cause.clone(),
-                service: member.service.clone(),
+                service: event.service.clone(),
             })
         });
         let services = services.iter().filter_map(|s| {

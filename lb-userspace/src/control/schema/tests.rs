@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::*;
-use crate::control::daemon::{ControlError, ErrorCode, Outcome};
+use crate::control::daemon::{ControlError, DutyOutcome, ErrorCode, Outcome};
 use crate::control::testing;
 
 fn time() -> Timestamp {
@@ -83,6 +83,8 @@ fn config_documents_fit_their_schemas_and_return_equal() {
 fn outcomes_fit_their_schemas_and_return_equal() {
     check(Applied::from(Outcome { revision: 3, changes: vec!["backend web-01 added".into()] }));
     check(Stopping { by_daemon: true });
+    let outcome = DutyOutcome { lease: Some(testing::lease()), changes: vec!["it is probed now".into()] };
+    check(DutyDone::from(outcome));
     check(Failure::from(ControlError::new(ErrorCode::NotFound, "there is no backend").with_hint("known: web-01")));
 }
 

@@ -84,11 +84,11 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    const DEFAULT: u32 = 65_521;
+    use crate::config::defaults::TABLE_SIZE as DEFAULT;
 
     #[test]
     fn maglev_permutation_of_a_name_never_changes() {
-        assert_eq!(permutation("web-1", DEFAULT), (26_629, 46_157));
+        assert_eq!(permutation("web-1", 65_521), (26_629, 46_157));
     }
 
     #[rstest]

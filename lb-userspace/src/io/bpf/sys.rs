@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_type, bpf_prog_info, bpf_prog_type,
+};
 
 fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: `attr` is a live, fully initialised `bpf_attr` of the size given. Each caller below keeps alive and sizes
@@ -37,6 +39,27 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
 
 fn path_arg(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// Whether the kernel translates programs into the machine's own instructions, by one that does nothing.
+pub(super) fn translates() -> io::Result<bool> {
+    // r0 = 0; exit
+    let instructions: [u64; 2] = [0xb7, 0x95];
+    let license = c"GPL";
+    let mut attr = empty();
+    attr.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    attr.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
+    attr.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
+    attr.__bindgen_anon_3.license = license.as_ptr() as u64;
+    let program = call(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)?;
+    // SAFETY: integers and unions of integers.
+    let mut info: bpf_prog_info = unsafe { zeroed() };
+    let mut attr = empty();
+    attr.info.bpf_fd = raw(program.as_fd());
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = &raw mut info as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info.jited_prog_len > 0)
 }
 
 /// Pins an object.

@@ -1,12 +1,18 @@
-//! `state.db`: revisions of the configuration, the journal of an edit under way, and the addresses that the daemon added.
+//! `state.db`: revisions of the configuration, the journal of an edit under way, the addresses that the daemon added, and
+//! ([`roll_call`]) leases and removed servers.
 //!
 //! SQLite with `synchronous=FULL` and a rollback journal: what a method has returned from survives SIGKILL and a power
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
+mod error;
+mod roll_call;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+pub use error::StateError;
 
 use crate::control::daemon::Actor;
 use crate::io::net::Placement;
@@ -15,7 +21,8 @@ use crate::io::net::Placement;
 const KEEP_REVISIONS: i64 = 50;
 
 /// One entry for each schema version, from 1 on.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE revision (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         path TEXT NOT NULL,
@@ -41,30 +48,33 @@ const MIGRATIONS: &[&str] = &["
         interface TEXT NOT NULL,
         PRIMARY KEY (address, interface)
     ) STRICT;
-"];
-
-/// Why `state.db` could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// SQLite said no.
-    #[error("{path}: {source}")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// A newer rollcall wrote it.
-    #[error("{path} has schema version {found}, this rollcall knows up to {known}: run the version that wrote it")]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// The newest known one.
-        known: i64,
-    },
-}
+",
+    "
+    CREATE TABLE lease (
+        backend TEXT NOT NULL,
+        service TEXT NOT NULL,
+        json TEXT NOT NULL,
+        PRIMARY KEY (backend, service)
+    ) STRICT;
+    CREATE TABLE removed (
+        backend TEXT NOT NULL,
+        service TEXT NOT NULL,
+        json TEXT NOT NULL,
+        PRIMARY KEY (backend, service)
+    ) STRICT;
+    CREATE TABLE accounted (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        path TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE mark (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        boot_id TEXT NOT NULL,
+        boot_ms INTEGER NOT NULL,
+        wall_ms INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// A configuration that ran, or is about to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,15 +132,40 @@ impl State {
         let opened = Connection::open(&path).and_then(|mut db| {
             db.pragma_update(None, "journal_mode", "DELETE")?;
             db.pragma_update(None, "synchronous", "FULL")?;
-            let version = migrate(&mut db)?;
-            Ok((db, version))
+            // Some milliseconds: it holds fifty texts at most.
+            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            let version = if found == "ok" { migrate(&mut db)? } else { 0 };
+            Ok((db, version, found))
         });
         let known = MIGRATIONS.len() as i64;
         match opened {
-            Ok((_, found)) if found > known => Err(StateError::Newer { path, found, known }),
-            Ok((db, _)) => Ok(Self { db, path }),
+            Ok((_, _, found)) if found != "ok" => Err(StateError::Damaged { path, found }),
+            Ok((_, found, _)) if found > known => Err(StateError::Newer { path, found, known }),
+            Ok((db, ..)) => Ok(Self { db, path }),
             Err(source) => Err(StateError::Sqlite { path, source }),
         }
+    }
+
+    /// As [`State::open`]; but a damaged file is put aside and a new one begun, since traffic and health must not wait for a
+    /// history. Then also says, in words, what was lost, and where the old file is. `now_s`: Unix time, for its new name.
+    pub fn open_or_begin(dir: &Path, now_s: i64) -> Result<(Self, Option<String>), StateError> {
+        let damage = match Self::open(dir) {
+            Err(e) if e.is_damage() => e,
+            opened => return opened.map(|state| (state, None)),
+        };
+        let path = dir.join("state.db");
+        let aside = dir.join(format!("state.db.damaged-{now_s}"));
+        if std::fs::rename(&path, &aside).is_err() {
+            return Err(damage);
+        }
+        // Left by a crash in a write, it belongs to the old file and would be applied to the new one.
+        let _ = std::fs::rename(dir.join("state.db-journal"), dir.join(format!("state.db.damaged-{now_s}-journal")));
+        let lost = format!(
+            "{damage}; it is now {}, and a new one was begun without revisions. Addresses that an earlier run added on a \
+             kernel before 5.18 count as the operator's. Look at the disk's health",
+            aside.display()
+        );
+        Self::open(dir).map(|state| (state, Some(lost)))
     }
 
     /// The newest revision of the file at `path`: the last text of it that was good.

@@ -78,3 +78,45 @@ fn state_opened_on_garbage_is_an_error_with_the_path() {
     let refused = State::open(dir.path()).err().unwrap();
     assert!(refused.to_string().contains("state.db"), "{refused}");
 }
+
+#[test]
+fn state_damaged_is_put_aside_and_a_new_one_begun() {
+    let garbage = |text: &mut Vec<u8>| text.fill(b'x');
+    // The schema's page stays readable; what it refers to does not.
+    let inside = |text: &mut Vec<u8>| {
+        let first = text.len() / 2;
+        text[first..].fill(0xff);
+    };
+    for damage in [&garbage as &dyn Fn(&mut Vec<u8>), &inside] {
+        let dir = tempfile::tempdir().unwrap();
+        State::open(dir.path()).unwrap().commit(&new(1)).unwrap();
+        let path = dir.path().join("state.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, &bytes).unwrap();
+        std::fs::write(dir.path().join("state.db-journal"), "of the old one").unwrap();
+
+        let refused = State::open(dir.path()).err().unwrap();
+        assert!(refused.is_damage(), "{refused}");
+        let (mut state, lost) = State::open_or_begin(dir.path(), 42).unwrap();
+        let lost = lost.unwrap();
+        assert!(lost.contains("state.db.damaged-42"), "{lost}");
+        assert_eq!(std::fs::read(dir.path().join("state.db.damaged-42")).unwrap(), bytes);
+        assert_eq!(last(&state), None);
+        state.commit(&new(2)).unwrap();
+        drop(state);
+        let (state, lost) = State::open_or_begin(dir.path(), 43).unwrap();
+        assert_eq!((last(&state).unwrap().recorded, lost), (new(2), None));
+    }
+}
+
+#[test]
+fn state_of_a_newer_program_or_an_unreadable_folder_is_not_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(dir.path()).unwrap();
+    state.db.execute("UPDATE meta SET schema_version = 99", []).unwrap();
+    drop(state);
+    assert!(matches!(State::open_or_begin(dir.path(), 1), Err(StateError::Newer { found: 99, .. })));
+    let absent = State::open_or_begin(&dir.path().join("absent"), 1).err().unwrap();
+    assert!(!absent.is_damage(), "{absent}");
+}

@@ -1,0 +1,164 @@
+//! Whether a lease may be granted, and the lease itself.
+
+use std::time::Duration;
+
+use super::{LONGEST, Lease, LeaseKind, Owner, SHORTEST};
+use crate::config::model::{BackendName, ServiceName};
+use crate::core::Core;
+use crate::core::api::{MemberName, Scope, Time};
+
+/// What someone asks for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What to take out.
+    pub scope: Scope,
+    /// What becomes of its flows.
+    pub kind: LeaseKind,
+    /// For how long.
+    pub length: Duration,
+    /// Who asks.
+    pub owner: Owner,
+    /// Why.
+    pub reason: String,
+    /// Whether it may be called back.
+    pub recallable: bool,
+    /// Whether the evidence against it was seen and accepted.
+    pub sure: bool,
+}
+
+/// Why a lease is not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such server, or it is not in that service.
+    NotFound(String),
+    /// A bound is not kept; says which, and what would be allowed.
+    Bounds(String),
+    /// There is no such lease.
+    NoLease(String),
+    /// Too few would remain; the evidence.
+    TooFew(String),
+    /// It needs a second word from who asks; the evidence.
+    Unconfirmed(String),
+}
+
+impl Core {
+    /// A new lease, or one in place of what is there for this scope.
+    pub fn grant(&self, asked: Asked, boot_id: &str, now: Time) -> Result<Lease, Refusal> {
+        let Asked { scope, kind, length, owner, reason, recallable, sure } = asked;
+        self.check_scope(&scope)?;
+        if reason.trim().is_empty() {
+            return Err(Refusal::Bounds("a lease needs a reason".to_owned()));
+        }
+        check_length(length, length)?;
+        self.check_rest(&scope, sure)?;
+        let (ends, granted_ms, boot_id) = (now + length, millis(length), boot_id.to_owned());
+        Ok(Lease { scope, kind, owner, reason, begun: now, ends, granted_ms, boot_id, recallable })
+    }
+
+    /// The lease of this scope, to end `more` later than it does.
+    pub fn extended(&self, scope: &Scope, more: Duration) -> Result<Lease, Refusal> {
+        let lease = self.leases.get(scope).ok_or_else(|| self.no_lease(scope))?;
+        check_length(more, Duration::from_millis(lease.granted_ms) + more)?;
+        let granted_ms = lease.granted_ms.saturating_add(millis(more));
+        Ok(Lease { ends: lease.ends + more, granted_ms, ..lease.clone() })
+    }
+
+    /// Whether there is a lease to end; the error lists those that the server has.
+    pub fn check_restore(&self, scope: &Scope) -> Result<&Lease, Refusal> {
+        self.leases.get(scope).ok_or_else(|| self.no_lease(scope))
+    }
+
+    fn no_lease(&self, scope: &Scope) -> Refusal {
+        let others: Vec<String> = (self.leases.keys().filter(|other| other.backend == scope.backend))
+            .map(|other| match &other.service {
+                Some(service) => format!("--service {service}"),
+                None => "all services (without --service)".to_owned(),
+            })
+            .collect();
+        let others = if others.is_empty() {
+            "it has none at all".to_owned()
+        } else {
+            format!("it has one for {}", others.join(" and for "))
+        };
+        Refusal::NoLease(format!("{scope} has no lease; {others}"))
+    }
+
+    fn check_scope(&self, scope: &Scope) -> Result<(), Refusal> {
+        let Some(config) = &self.config else { return Err(Refusal::NotFound("nothing is configured yet".to_owned())) };
+        if !config.backends.contains_key(&scope.backend) {
+            let names: Vec<&str> = config.backends.keys().map(BackendName::as_str).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Refusal::NotFound(format!("there is no backend {}; there are: {names}", scope.backend)));
+        }
+        let Some(service) = &scope.service else { return Ok(()) };
+        let Some(found) = config.services.iter().find(|s| s.name == *service) else {
+            let names: Vec<&str> = config.services.iter().map(|s| s.name.as_str()).collect();
+            return Err(Refusal::NotFound(format!("there is no service {service}; there are: {}", names.join(", "))));
+        };
+        if found.members.iter().any(|m| m.backend == scope.backend) {
+            Ok(())
+        } else {
+            Err(Refusal::NotFound(format!("backend {} is not a member of service {service}", scope.backend)))
+        }
+    }
+
+    /// What would be left in rotation in each service that the scope is in.
+    fn check_rest(&self, scope: &Scope, sure: bool) -> Result<(), Refusal> {
+        let mut doubts = Vec::new();
+        for service in self.config.iter().flat_map(|c| &c.services) {
+            let Some(alone) = service
+                .members
+                .iter()
+                .find(|m| scope.covers(&MemberName { service: service.name.clone(), backend: m.backend.clone() }))
+            else {
+                continue;
+            };
+            let weighs = |backend: &BackendName| self.effective(&service.name, backend) > 0;
+            let before = service.members.iter().filter(|m| weighs(&m.backend)).count();
+            let rest = before - usize::from(weighs(&alone.backend));
+            let least = service.min_in_rotation as usize;
+            if rest == before {
+                // It is out already: nobody loses anything.
+                continue;
+            }
+            if rest < least {
+                return Err(Refusal::TooFew(format!(
+                    "service {}: {rest} of {} would stay in rotation, min_in_rotation is {least}",
+                    service.name,
+                    service.members.len()
+                )));
+            }
+            if rest == 1 {
+                let last = service.members.iter().find(|m| m.backend != alone.backend && weighs(&m.backend));
+                let last = last.map_or("nothing", |m| m.backend.as_str());
+                doubts.push(format!("service {}: {last} would take every new flow alone", service.name));
+            }
+        }
+        if doubts.is_empty() || sure { Ok(()) } else { Err(Refusal::Unconfirmed(doubts.join("; "))) }
+    }
+
+    fn effective(&self, service: &ServiceName, backend: &BackendName) -> u32 {
+        let name = MemberName { service: service.clone(), backend: backend.clone() };
+        self.members.get(&name).map_or(0, |member| member.effective)
+    }
+}
+
+fn check_length(asked: Duration, total: Duration) -> Result<(), Refusal> {
+    if asked < SHORTEST {
+        return Err(Refusal::Bounds(format!("a lease lasts at least {} s", SHORTEST.as_secs())));
+    }
+    if total > LONGEST {
+        return Err(Refusal::Bounds(format!(
+            "a lease lasts at most {} h, extensions included; this one would last {} h {} min. What is out for longer \
+             belongs out of the configuration: `rollcall backend remove NAME --decommission`",
+            LONGEST.as_secs() / 3600,
+            total.as_secs() / 3600,
+            total.as_secs() / 60 % 60
+        )));
+    }
+    Ok(())
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,78 @@
+//! Leases and removals, as people ask for them: stored first, then in force. What is refused changed nothing.
+
+use std::time::Duration;
+
+use tokio::task::block_in_place;
+
+use super::actor::Actor;
+use super::requests::SETTLE;
+use super::{clock, record, who};
+use crate::control::daemon::{self, ControlError, Duty, DutyOutcome, ErrorCode};
+use crate::core::api::Input;
+use crate::core::lease::{Asked, Lease, Refusal};
+
+impl Actor {
+    /// Carries out a request about leases or removals.
+    pub(super) async fn duty(&mut self, duty: Duty, by: daemon::Actor) -> Result<DutyOutcome, ControlError> {
+        let now = clock::now();
+        self.input(Input::Tick);
+        let (lease, mut changes) = match duty {
+            Duty::Take { scope, kind, for_ms, reason, owner, recallable, sure } => {
+                let owner = who::owner(&by, owner.as_deref())?;
+                let length = Duration::from_millis(for_ms);
+                let asked = Asked { scope, kind, length, owner, reason, recallable, sure };
+                let lease = self.core.grant(asked, self.journal.boot_id(), now).map_err(refused)?;
+                (Some(self.begin(lease)?), Vec::new())
+            }
+            Duty::Extend { scope, more_ms, owner } => {
+                who::owner(&by, owner.as_deref())?;
+                let lease = self.core.extended(&scope, Duration::from_millis(more_ms)).map_err(refused)?;
+                (Some(self.begin(lease)?), Vec::new())
+            }
+            Duty::Restore { scope, owner } => {
+                let owner = who::owner(&by, owner.as_deref())?;
+                let lease = self.core.check_restore(&scope).map_err(refused)?.clone();
+                self.input(Input::Restore(scope, owner.name));
+                let over = format!("the {} of {} is over; it is probed now", lease.kind.name(), lease.scope);
+                (None, vec![over])
+            }
+            Duty::Forget { scope, owner } => {
+                let owner = who::owner(&by, owner.as_deref())?;
+                let records = self.core.removed_of(&scope);
+                if records.is_empty() {
+                    return Err(ControlError::new(ErrorCode::NotFound, format!("{scope} is not among the removed"))
+                        .with_hint("`rollcall status` lists them; a configured backend cannot be forgotten"));
+                }
+                self.input(Input::Forget(scope, owner.name));
+                (None, records.iter().map(|scope| format!("{scope} is no longer expected back")).collect())
+            }
+        };
+        if !self.settle(SETTLE).await {
+            changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
+        }
+        Ok(DutyOutcome { lease, changes })
+    }
+
+    /// Stores a lease, then lets it begin. One that cannot be stored is not granted: a restart would end it unseen.
+    fn begin(&mut self, lease: Lease) -> Result<Lease, ControlError> {
+        block_in_place(|| if record::fails() { Err(record::full()) } else { self.journal.put_lease(&lease) })?;
+        self.input(Input::Lease(Box::new(lease.clone())));
+        Ok(lease)
+    }
+}
+
+fn refused(refusal: Refusal) -> ControlError {
+    let error = |code, text| ControlError::new(code, text);
+    match refusal {
+        Refusal::NotFound(what) => error(ErrorCode::NotFound, what),
+        Refusal::NoLease(what) => {
+            error(ErrorCode::NotFound, what).with_hint("`rollcall status` shows who is out and why")
+        }
+        Refusal::Bounds(what) => error(ErrorCode::Usage, what),
+        Refusal::TooFew(what) => error(ErrorCode::Conflict, what)
+            .with_hint("bring another backend back first, or lower min_in_rotation in the configuration"),
+        Refusal::Unconfirmed(what) => {
+            error(ErrorCode::Unconfirmed, what).with_hint("say --yes if that is what you want")
+        }
+    }
+}

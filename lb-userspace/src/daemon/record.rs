@@ -1,0 +1,137 @@
+//! Recording in `state.db` what runs: the revision, and the addresses that are the daemon's. What could not be recorded
+//! (a full disk) is no reason to undo what runs: it is a warning, and tried again.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use tokio::task::block_in_place;
+
+use super::actor::Actor;
+use super::picture::Topic;
+use super::revise::Change;
+use super::{clock, crash};
+use crate::control::daemon::ControlError;
+use crate::core::api::Store;
+use crate::io::net::Placement;
+
+/// What is still to be recorded.
+#[derive(Debug, Default)]
+pub struct Unrecorded {
+    /// The revision that runs.
+    revision: Option<Change>,
+    /// The list of the daemon's addresses.
+    addresses: bool,
+    /// Ends of leases, and removals, in order.
+    duties: VecDeque<Store>,
+    /// That all removals up to the configuration that runs are recorded.
+    account: bool,
+}
+
+impl Actor {
+    /// Records the first revision of this run, if the history does not end with it.
+    pub(super) fn record_start(&mut self) {
+        if self.running.revision.is_none() {
+            self.record(self.running.change("start"));
+        } else {
+            self.account();
+        }
+    }
+
+    /// Keeps what the core wants kept, after what could not be kept before.
+    pub(super) fn store(&mut self, store: Store) {
+        self.unrecorded.duties.push_back(store);
+        self.store_rest();
+    }
+
+    fn store_rest(&mut self) {
+        while let Some(store) = self.unrecorded.duties.front() {
+            let stored = block_in_place(|| if fails() { Err(full()) } else { self.journal.store(store) });
+            match stored {
+                Ok(()) => drop(self.unrecorded.duties.pop_front()),
+                Err(e) => return self.unrecordable("an end of a lease, or a removal (a restart would undo it)", &e),
+            }
+        }
+        self.all_recorded();
+    }
+
+    /// Notes that whoever left up to the configuration that runs is recorded.
+    fn account(&mut self) {
+        let text = self.running.text.clone();
+        let noted = block_in_place(|| if fails() { Err(full()) } else { self.journal.set_accounted(&text) });
+        self.unrecorded.account = noted.is_err();
+        match noted {
+            Ok(()) => self.all_recorded(),
+            Err(e) => self.unrecordable("what was compared with the configuration", &e),
+        }
+    }
+
+    /// Records the change that runs now.
+    pub(super) fn record(&mut self, change: Change) {
+        let recorded =
+            block_in_place(|| if fails() { Err(full()) } else { self.journal.commit(&change, clock::now()) });
+        match recorded {
+            Ok(id) => {
+                self.running.revision = Some(id);
+                self.unrecorded.revision = None;
+                self.all_recorded();
+            }
+            Err(e) => {
+                self.unrecorded.revision = Some(change);
+                self.unrecordable("the revision that runs", &e);
+            }
+        }
+    }
+
+    /// Notes which addresses are the daemon's to remove.
+    pub(super) fn remember(&mut self, own: BTreeSet<Placement>) {
+        if own == self.net.own && !self.unrecorded.addresses {
+            return;
+        }
+        let list: Vec<Placement> = own.iter().cloned().collect();
+        self.net.own = own;
+        let recorded = block_in_place(|| if fails() { Err(full()) } else { self.journal.set_addresses(&list) });
+        self.unrecorded.addresses = recorded.is_err();
+        match recorded {
+            Ok(()) => self.all_recorded(),
+            Err(e) => self.unrecordable("which addresses the daemon added", &e),
+        }
+    }
+
+    /// Tries again what could not be recorded.
+    pub(super) fn record_again(&mut self) {
+        if let Some(change) = self.unrecorded.revision.take() {
+            self.record(change);
+        }
+        if self.unrecorded.addresses {
+            self.remember(self.net.own.clone());
+        }
+        if !self.unrecorded.duties.is_empty() {
+            self.store_rest();
+        }
+        if self.unrecorded.account {
+            self.account();
+        }
+    }
+
+    fn all_recorded(&mut self) {
+        let Unrecorded { revision, addresses, duties, account } = &self.unrecorded;
+        if revision.is_none() && !addresses && duties.is_empty() && !account {
+            self.picture.clear(Topic::Record);
+        }
+    }
+
+    fn unrecordable(&mut self, what: &str, e: &ControlError) {
+        let hint = e.hint.as_deref().unwrap_or("look at the file system");
+        let text = format!("{what} could not be recorded, which is tried again: {}; {hint}", e.message);
+        self.picture.warn(Topic::Record, text);
+    }
+}
+
+/// Whether a test asks for a full disk.
+pub(super) fn fails() -> bool {
+    crash::fails("record")
+}
+
+/// What is said of it.
+pub(super) fn full() -> ControlError {
+    super::error::system("told to fail")
+}

@@ -1,0 +1,290 @@
+//! Leases and removals: what holds at every moment of every story, and one scripted story for each promise.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rollcall::config::model::{BackendName, Config, ServiceName};
+use rollcall::core::api::{EventKind, Input, RollCall, Scope};
+use rollcall::core::lease::{Asked, LeaseKind, Owner, Refusal};
+use rollcall::core::reason::ReasonKind;
+
+use crate::configs::{backend, config, service};
+use crate::world::World;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What must hold of leases and removals, whatever happened.
+pub fn check(world: &World, call: &RollCall) {
+    let known: Vec<&Scope> = call.leases.iter().map(|l| &l.scope).collect();
+    assert!(known.iter().copied().eq(world.leases.keys()), "in force: {known:?}, stored: {:?}", world.leases.keys());
+    assert!(call.removed.iter().eq(world.removed.values()), "removals in the roll call are not those stored");
+    for lease in &call.leases {
+        assert!(lease.ends.boot_ms > world.now.boot_ms, "{} is past its end", lease.scope);
+        assert!(lease.granted_ms <= 72 * 3_600_000);
+    }
+    for member in call.services.iter().flat_map(|s| s.members.iter().map(move |m| (s, m))) {
+        let (service, member) = member;
+        let covers = |scope: &&Scope| {
+            scope.backend == member.backend && scope.service.as_ref().is_none_or(|name| *name == service.name)
+        };
+        let leased = known.iter().any(|scope| covers(scope));
+        let says = |kind| member.reasons.iter().any(|r| r.kind == kind);
+        assert_eq!(leased, says(ReasonKind::Drained) || says(ReasonKind::Maintenance), "{}", member.backend);
+        assert!(!leased || member.effective == 0, "{} is leased and takes new flows", member.backend);
+        let missed = call.removed.iter().find(|r| r.scope.service.as_ref() == Some(&service.name) && covers(&&r.scope));
+        assert!(missed.is_none(), "{} is a member and missed at once", member.backend);
+    }
+}
+
+fn scope(n: u8) -> Scope {
+    Scope { backend: backend(n).name, service: None }
+}
+
+fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
+    let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
+    Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true }
+}
+
+/// A story's turn: some server is taken out, if the core lets it.
+pub fn take_some(world: &mut World) {
+    let scope = some_scope(world);
+    let kind = if world.rng.random_range(0..4) == 0 { LeaseKind::Maintenance } else { LeaseKind::Drain };
+    let length = Duration::from_secs(world.rng.random_range(1..900));
+    let mut asked = asked(scope, kind, length);
+    asked.recallable = world.rng.random();
+    // What is refused must change nothing; `check` sees to that.
+    let _ = world.take(asked);
+}
+
+/// A story's turn: a lease is extended or ended.
+pub fn end_some(world: &mut World) {
+    let scopes: Vec<Scope> = world.leases.keys().cloned().collect();
+    let Some(scope) = scopes.first().cloned() else { return };
+    if world.rng.random() {
+        world.give(Input::Restore(scope, "grace".to_owned()));
+    } else if let Ok(lease) = world.core.extended(&scope, Duration::from_secs(400)) {
+        world.begin(lease);
+    }
+}
+
+/// A story's turn: someone lets go of a removed server.
+pub fn forget_some(world: &mut World) {
+    if let Some(scope) = world.removed.keys().next().cloned() {
+        world.give(Input::Forget(scope, "grace".to_owned()));
+    }
+}
+
+/// A story's end: nothing keeps anybody out any more.
+pub fn end_all(world: &mut World) {
+    for scope in world.leases.keys().cloned().collect::<Vec<_>>() {
+        world.give(Input::Restore(scope, "grace".to_owned()));
+    }
+}
+
+fn some_scope(world: &mut World) -> Scope {
+    let n = world.rng.random_range(1..=8u8);
+    let services: Vec<ServiceName> = world.config().services.iter().map(|s| s.name.clone()).collect();
+    let service = services.get(world.rng.random_range(0..2 * services.len())).cloned();
+    Scope { backend: backend(n).name, service }
+}
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn running(members: u8) -> World {
+    with(config(vec![service(members)]))
+}
+
+fn with(config: Config) -> World {
+    let mut world = World::new(1, 16384);
+    world.start(Arc::new(config), false);
+    world.run_until(SECOND, |w| w.settled() && w.members().iter().all(|m| m.in_rotation));
+    world.run(30 * SECOND);
+    world
+}
+
+fn is_in(world: &World, n: u8) -> bool {
+    world.members().iter().find(|m| m.backend == backend(n).name).is_some_and(|m| m.in_rotation)
+}
+
+fn events(world: &World) -> BTreeMap<&'static str, usize> {
+    let kinds = [
+        ("drained", EventKind::Drained),
+        ("ending", EventKind::LeaseEnding),
+        ("ended", EventKind::LeaseEnded),
+        ("restored", EventKind::Restored),
+        ("recalled", EventKind::Recalled),
+        ("return failed", EventKind::ReturnFailed),
+        ("too few", EventKind::TooFew),
+        ("overdue", EventKind::Overdue),
+    ];
+    kinds.into_iter().map(|(name, kind)| (name, world.seen(kind))).filter(|(_, n)| *n > 0).collect()
+}
+
+#[test]
+fn drained_server_is_out_until_the_end_is_announced_and_comes_back_by_itself() {
+    let mut world = running(3);
+    world.take(asked(scope(2), LeaseKind::Drain, 30 * MINUTE)).unwrap();
+    world.run(SECOND);
+    assert!(!is_in(&world, 2) && is_in(&world, 1));
+    let reason = world.members()[1].reasons[0].clone();
+    assert_eq!((reason.kind, reason.owner.as_deref()), (ReasonKind::Drained, Some("ada")));
+    assert_eq!(reason.cause, "kernel test");
+    world.run(24 * MINUTE);
+    assert_eq!(events(&world), BTreeMap::from([("drained", 1)]));
+    world.run(MINUTE);
+    assert_eq!(events(&world), BTreeMap::from([("drained", 1), ("ending", 1)]));
+    assert!(!is_in(&world, 2));
+    world.run(4 * MINUTE + 58 * SECOND);
+    assert!(!is_in(&world, 2), "before its end");
+    world.run(3 * SECOND);
+    assert!(is_in(&world, 2), "not back at its end: {:#?}", world.members()[1]);
+    assert_eq!(events(&world), BTreeMap::from([("drained", 1), ("ending", 1), ("ended", 1)]));
+    assert!(world.leases.is_empty());
+}
+
+#[test]
+fn lease_outlives_the_daemon_and_the_host() {
+    let mut world = running(3);
+    world.take(asked(scope(2), LeaseKind::Drain, 30 * MINUTE)).unwrap();
+    world.run(10 * MINUTE);
+    world.restart(world.config());
+    world.run(MINUTE);
+    assert!(!is_in(&world, 2) && is_in(&world, 3));
+    world.reboot(world.config(), 5 * MINUTE, 0);
+    world.run(13 * MINUTE);
+    assert!(!is_in(&world, 2) && is_in(&world, 3), "{:#?} {:?}", world.members(), world.leases);
+    world.run(MINUTE + 5 * SECOND);
+    assert!(is_in(&world, 2));
+}
+
+#[test]
+fn lease_survives_that_its_server_is_removed_and_added_again() {
+    let mut world = running(3);
+    world.take(asked(scope(3), LeaseKind::Drain, 30 * MINUTE)).unwrap();
+    world.configure(Arc::new(config(vec![service(2)])));
+    world.run(MINUTE);
+    world.configure(Arc::new(config(vec![service(3)])));
+    world.run(MINUTE);
+    assert!(!is_in(&world, 3));
+    world.run(30 * MINUTE);
+    assert!(is_in(&world, 3));
+}
+
+#[test]
+fn server_that_fails_its_first_probe_after_a_lease_stays_out_and_that_is_told_at_once() {
+    let mut world = running(3);
+    world.take(asked(scope(2), LeaseKind::Drain, MINUTE)).unwrap();
+    world.dead.insert(ip(2));
+    world.run(MINUTE);
+    assert_eq!(world.seen(EventKind::ReturnFailed), 0, "failing meanwhile is what the lease is for");
+    world.run(2 * SECOND);
+    assert!(!is_in(&world, 2));
+    assert_eq!(world.seen(EventKind::ReturnFailed), 1);
+    world.run(20 * SECOND);
+    let kinds: Vec<ReasonKind> = world.members()[1].reasons.iter().map(|r| r.kind).collect();
+    assert_eq!(kinds, [ReasonKind::Returning, ReasonKind::ProbeFailed]);
+    assert!(world.seen(EventKind::Overdue) >= 1, "a failed return escalates after one round of probes");
+    world.dead.clear();
+    world.run(10 * SECOND);
+    assert!(is_in(&world, 2));
+    assert_eq!(world.seen(EventKind::ReturnFailed), 1);
+}
+
+#[test]
+fn restored_server_takes_flows_after_one_probe() {
+    let mut world = running(3);
+    world.take(asked(scope(2), LeaseKind::Maintenance, 60 * MINUTE)).unwrap();
+    world.run(MINUTE);
+    world.give(Input::Restore(scope(2), "grace".to_owned()));
+    assert_eq!(world.members()[1].reasons[0].kind, ReasonKind::Returning);
+    world.run(SECOND);
+    assert!(is_in(&world, 2));
+}
+
+#[test]
+fn drained_server_is_called_back_when_the_others_are_too_few() {
+    let mut two = service(3);
+    two.min_in_rotation = 2;
+    let mut world = with(config(vec![two]));
+    world.take(asked(scope(2), LeaseKind::Drain, 60 * MINUTE)).unwrap();
+    world.run(MINUTE);
+    world.dead.insert(ip(1));
+    world.run(20 * SECOND);
+    assert!(is_in(&world, 2) && is_in(&world, 3) && !is_in(&world, 1));
+    assert_eq!(events(&world), BTreeMap::from([("drained", 1), ("recalled", 1)]));
+}
+
+#[test]
+fn server_that_must_not_be_called_back_stays_out_and_that_is_told_once() {
+    for kind in [LeaseKind::Drain, LeaseKind::Maintenance] {
+        let mut world = running(2);
+        let no_recall = Asked { recallable: false, ..asked(scope(2), kind, 60 * MINUTE) };
+        world.take(no_recall).unwrap();
+        world.dead.insert(ip(1));
+        world.run(2 * MINUTE);
+        assert!(!is_in(&world, 2));
+        assert_eq!((world.seen(EventKind::TooFew), world.seen(EventKind::Recalled)), (1, 0), "{kind:?}");
+    }
+}
+
+#[test]
+fn lease_that_would_leave_too_few_or_one_is_refused_or_questioned() {
+    let mut world = running(2);
+    let unsure = Asked { sure: false, ..asked(scope(2), LeaseKind::Drain, MINUTE) };
+    let Err(Refusal::Unconfirmed(why)) = world.take(unsure.clone()) else { panic!("one would be left") };
+    assert!(why.contains("web-1 would take every new flow alone"), "{why}");
+    world.take(Asked { sure: true, ..unsure.clone() }).unwrap();
+    world.run(SECOND);
+    let Err(Refusal::TooFew(why)) = world.take(asked(scope(1), LeaseKind::Drain, MINUTE)) else { panic!("none") };
+    assert!(why.contains("0 of 2 would stay"), "{why}");
+    // Who is out already is not missed again.
+    world.take(asked(scope(2), LeaseKind::Maintenance, MINUTE)).unwrap();
+}
+
+#[test]
+fn lease_out_of_bounds_is_refused() {
+    let mut world = running(3);
+    let day = 24 * 60 * MINUTE;
+    let refused = |world: &mut World, asked| matches!(world.take(asked), Err(Refusal::Bounds(_)));
+    assert!(refused(&mut world, asked(scope(2), LeaseKind::Drain, 3 * day + SECOND)));
+    assert!(refused(&mut world, asked(scope(2), LeaseKind::Drain, Duration::ZERO)));
+    assert!(refused(&mut world, Asked { reason: " ".to_owned(), ..asked(scope(2), LeaseKind::Drain, MINUTE) }));
+    world.take(asked(scope(2), LeaseKind::Drain, 2 * day)).unwrap();
+    let lease = world.core.extended(&scope(2), day).unwrap();
+    world.begin(lease);
+    assert!(matches!(world.core.extended(&scope(2), SECOND), Err(Refusal::Bounds(_))));
+    assert!(matches!(world.core.extended(&scope(1), SECOND), Err(Refusal::NoLease(_))));
+    let nobody = Scope { backend: BackendName::new("web-99").unwrap(), service: None };
+    assert!(matches!(world.take(asked(nobody, LeaseKind::Drain, MINUTE)), Err(Refusal::NotFound(_))));
+}
+
+#[test]
+fn removed_server_is_missed_and_escalates_until_it_returns_or_is_forgotten() {
+    let mut world = running(3);
+    world.configure(Arc::new(config(vec![service(1)])));
+    let missed = |w: &World| w.removed.keys().map(|s| s.to_string()).collect::<Vec<_>>();
+    assert_eq!(missed(&world), ["web-2 in web", "web-3 in web"]);
+    world.run(11 * MINUTE);
+    assert_eq!(world.seen(EventKind::Overdue), 2);
+    world.restart(world.config());
+    assert_eq!(missed(&world), ["web-2 in web", "web-3 in web"]);
+    world.configure(Arc::new(config(vec![service(2)])));
+    assert_eq!(missed(&world), ["web-3 in web"]);
+    assert_eq!(world.seen(EventKind::Returned), 1);
+    world.give(Input::Forget(scope(3), "grace".to_owned()));
+    assert!(missed(&world).is_empty());
+    assert_eq!(world.seen(EventKind::Forgotten), 1);
+}
+
+#[test]
+fn server_removed_while_no_daemon_ran_is_missed_too() {
+    let mut world = running(3);
+    world.restart(Arc::new(config(vec![service(2)])));
+    assert_eq!(world.removed.keys().map(|s| s.to_string()).collect::<Vec<_>>(), ["web-3 in web"]);
+}
