@@ -3,6 +3,7 @@
 //! Verbs own no logic of the balancer: they ask the daemon, or read the file, and print. Exit codes are those of
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
+mod agent;
 mod backend;
 mod completions;
 mod config;
@@ -94,6 +95,9 @@ enum Verb {
     /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
     #[command(after_help = RUN_HELP)]
     Run,
+    /// Tell the balancer how much memory this host has left. Runs on backends, without any privilege.
+    #[command(after_help = agent::HELP)]
+    Agent(agent::Args),
     /// The roll call: every backend, in rotation or with the reason why not.
     #[command(after_help = STATUS_HELP)]
     Status,
@@ -167,6 +171,7 @@ fn dispatch(cli: Cli) -> Outcome {
     runtime.block_on(async {
         match verb {
             Verb::Run => run::run(&context).await,
+            Verb::Agent(args) => agent::run(args).await,
             Verb::Status => status::run(&context).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
@@ -213,6 +218,8 @@ mod tests {
     #[case::limit_zero(&["flows", "--limit", "0"])]
     #[case::unknown_phase(&["flows", "--phase", "asleep"])]
     #[case::watch_every_nothing(&["stats", "--watch", "0"])]
+    #[case::agent_port(&["agent", "--listen", "127.0.0.1"])]
+    #[case::agent_prefix(&["agent", "--allow", "10.0.0.0/33"])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

@@ -2,4 +2,5 @@
 //!
 //! The third fact beside intent and health, never merged with them: see [`super::weight`].
 
+pub mod advice;
 pub mod sample;
