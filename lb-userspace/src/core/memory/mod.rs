@@ -4,9 +4,11 @@
 //! from samples, [`shed`] the factor of a weight from the facts of a whole pool, [`forecast`] when memory ends. Who
 //! fetches samples, and what an alarm does, is decided elsewhere.
 
+pub mod forecast;
 #[cfg(test)]
 pub(super) mod models;
 pub mod sample;
 pub mod theil_sen;
 pub mod thresholds;
 pub mod tracker;
+mod window;
