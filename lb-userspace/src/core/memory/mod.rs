@@ -8,6 +8,7 @@ pub mod forecast;
 #[cfg(test)]
 pub(super) mod models;
 pub mod sample;
+pub mod shed;
 pub mod theil_sen;
 pub mod thresholds;
 pub mod tracker;
