@@ -132,6 +132,15 @@ mod tests {
     }
 
     #[test]
+    fn load_of_the_first_whole_minute_counts() {
+        let mut peak = Peak::default();
+        let now = feed(&mut peak, START, 60, 900, Some(0.5));
+        let now = feed(&mut peak, now, 60, 300, Some(0.5));
+        let now = feed(&mut peak, now, 550, 900, Some(0.5));
+        assert_eq!(peak.best(now).map(|c| c.flows), Some(300));
+    }
+
+    #[test]
     fn short_memory_or_a_gap_begins_the_ten_minutes_again() {
         let mut peak = Peak::default();
         let mut now = START;

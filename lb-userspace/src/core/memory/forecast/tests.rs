@@ -144,3 +144,24 @@ fn forecast_before_half_an_hour_cannot_tell() {
         assert_eq!(forecaster.forecast(at(s)), Forecast::CannotTell, "at {s}");
     }
 }
+
+#[test]
+fn memory_came_back_from_the_top_before_a_fall_unless_nothing_was_left() {
+    let top = |levels: &[f64]| came_back(&levels.iter().map(|&y| (0.0, y)).collect::<Vec<_>>(), 1.0);
+    assert_eq!(top(&[0.2, 0.5, 0.8]), None);
+    assert_eq!(top(&[0.5, 0.8, 0.76, 0.82]), None);
+    assert_eq!(top(&[0.5, 0.8, 0.6, 0.4, 0.7, 0.6, 0.9]), Some(0.8));
+    // Killed, and the bin in which it was.
+    assert_eq!(top(&[0.5, 0.9, 0.97, 0.6, 0.2, 0.5]), None);
+}
+
+#[test]
+fn slow_collector_that_grows_to_its_old_top_raises_nothing() {
+    let mut forecaster = Forecaster::default();
+    for s in (0..24_000).step_by(20) {
+        // From 30 % to 90 % and back every 100 minutes. The first tooth cannot be told from a leak.
+        let used = 0.3 + 0.6 * (s % 6000) as f64 / 6000.0;
+        let change = forecaster.record(&sample(used), at(s));
+        assert!(s < 6000 || change != Some(Change::Raised), "raised at {s}");
+    }
+}
