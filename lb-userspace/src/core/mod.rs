@@ -14,6 +14,7 @@ pub mod desired;
 pub mod diff;
 mod encode;
 mod facts;
+pub mod guard;
 pub mod health;
 pub mod hops;
 mod invariants;
