@@ -8,6 +8,7 @@ mod check;
 mod configs;
 mod kernel;
 mod leases;
+mod memory;
 mod reload;
 mod scenarios;
 mod suspicion;
@@ -65,6 +66,7 @@ fn story(seed: u64) {
     world.faults = Faults::default();
     world.dead.clear();
     leases::end_all(&mut world);
+    memory::all_well(&mut world);
     for ip in world.lost_hops.clone() {
         world.set_hop(ip, true);
     }
@@ -99,7 +101,7 @@ fn happen(world: &mut World) {
             let config = world.config();
             world.reboot(config, pause, set_ms);
         }
-        23 => world.run(Duration::from_secs(60)),
+        23 => memory::change_some(world),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),

@@ -10,10 +10,11 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::Config;
+use rollcall::config::model::{BackendName, Config};
 use rollcall::core::Core;
 use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
 use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
+use rollcall::core::memory::sample::Sample;
 use rollcall::core::removed::Removed;
 
 use crate::check::Reasons;
@@ -38,6 +39,11 @@ enum Post {
         address: IpAddr,
         input: Box<Input>,
     },
+    /// A server's memory is about to be read, as it is then.
+    Memory {
+        backend: BackendName,
+        id: u64,
+    },
     ReadBack,
     /// A neighbour is about to be asked for.
     Hop(IpAddr),
@@ -54,6 +60,8 @@ pub struct World {
     pub dead: BTreeSet<IpAddr>,
     /// Addresses without a neighbour.
     pub lost_hops: BTreeSet<IpAddr>,
+    /// Headroom of the servers whose memory answers.
+    pub memory: BTreeMap<BackendName, f64>,
     pub probes: usize,
     pub applies: usize,
     /// What outlives the daemon.
@@ -82,6 +90,7 @@ impl World {
             events: Vec::new(),
             dead: BTreeSet::new(),
             lost_hops: BTreeSet::new(),
+            memory: BTreeMap::new(),
             probes: 0,
             applies: 0,
             leases: BTreeMap::new(),
@@ -216,6 +225,14 @@ impl World {
             match self.letters.remove(&id).expect("each letter is opened once") {
                 Post::Input(input) => self.give(input),
                 Post::Answer { address, input } => self.answer(address, *input),
+                Post::Memory { backend, id } => {
+                    let result = self.memory.get(&backend).map_or(Err("connection refused".to_owned()), |free| {
+                        let total_bytes = 1 << 30;
+                        let available_bytes = (total_bytes as f64 * free) as u64;
+                        Ok(Sample { total_bytes, available_bytes, pressure: None })
+                    });
+                    self.give(Input::Memory { backend, id, result });
+                }
                 Post::Hop(ip) => self.give(Input::NextHop(ip, self.hop(ip))),
                 Post::ReadBack => {
                     let state = Box::new(self.kernel.read_state());
@@ -302,6 +319,10 @@ impl World {
                         self.send(delay, Post::Hop(ip));
                     }
                     self.followed = addresses;
+                }
+                Output::ReadMemory { backend, id, .. } => {
+                    let delay = self.rng.random_range(0..200);
+                    self.send(delay, Post::Memory { backend, id });
                 }
                 Output::Store(store) => self.store(store),
                 Output::Event(event) => self.events.push(event),

@@ -84,6 +84,13 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Returned => "returned",
         EventKind::Forgotten => "forgotten",
         EventKind::Decommissioned => "decommissioned",
+        EventKind::MemoryShort => "memory SHORT",
+        EventKind::MemoryAmple => "memory ample",
+        EventKind::MemoryUnknown => "memory unknown",
+        EventKind::MemoryEnds => "memory ENDS",
+        EventKind::MemoryHolds => "memory holds",
+        EventKind::Shed => "weight for memory",
+        EventKind::SheddingStuck => "shedding does NOT help",
         EventKind::Overdue => "OVERDUE",
     }
 }

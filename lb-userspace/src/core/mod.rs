@@ -15,6 +15,7 @@ pub mod diff;
 mod encode;
 mod facts;
 pub mod guard;
+mod headroom;
 pub mod health;
 pub mod hops;
 mod invariants;
@@ -46,7 +47,7 @@ use self::lease::{Lease, LeaseKind};
 use self::removed::Removed;
 use self::schedule::Schedule;
 use self::watched::Watched;
-use crate::config::model::{Config, ServiceName};
+use crate::config::model::{BackendName, Config, ServiceName};
 
 /// The core. See the module.
 pub struct Core {
@@ -72,6 +73,15 @@ pub struct Core {
     reviews: BTreeSet<review::Review>,
     /// Removals that were told of as overdue.
     reviewed: BTreeSet<Scope>,
+    /// Servers whose memory is read.
+    monitors: BTreeMap<BackendName, headroom::Monitor>,
+    last_reading: u64,
+    /// Factors of weights, by service.
+    shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
+    /// Services whose factors are to be looked at.
+    shed_due: BTreeSet<ServiceName>,
+    /// Members that shedding did not help, which people were told of.
+    stuck: BTreeSet<MemberName>,
     /// Services with fewer in rotation than they need, which people were told of.
     short: BTreeSet<ServiceName>,
     suspected: BTreeMap<ServiceName, Suspicion>,
@@ -112,6 +122,11 @@ impl Core {
             removed: BTreeMap::new(),
             reviews: BTreeSet::new(),
             reviewed: BTreeSet::new(),
+            monitors: BTreeMap::new(),
+            last_reading: 0,
+            shedding: BTreeMap::new(),
+            shed_due: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             short: BTreeSet::new(),
             suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
@@ -140,6 +155,7 @@ impl Core {
                 self.before = before;
             }
             Input::Configure(config, by) => self.take_config(config, by),
+            Input::Memory { backend, id, result } => self.take_memory(&backend, id, result),
             Input::Lease(lease) => self.take_lease(*lease),
             Input::Restore(scope, by) => self.restore(&scope, by),
             Input::Forget(scope, by) => self.forget(&scope, &by),
@@ -163,7 +179,9 @@ impl Core {
         }
         self.run_leases();
         self.run_timers();
+        self.run_readings();
         self.weigh();
+        self.run_shedding();
         self.run_recalls();
         self.run_reviews();
     }
@@ -181,7 +199,7 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Time> {
         let grace = self.graces.first().map(|(at, _)| *at);
         let retry = if self.replan { self.kernel.next(self.now.boot_ms) } else { None };
-        let at = [self.schedule.next(), grace, retry, self.next_lease(), self.next_review()];
+        let at = [self.schedule.next(), grace, retry, self.next_lease(), self.next_review(), self.next_memory()];
         let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
     }

@@ -45,6 +45,8 @@ pub enum ReasonKind {
     Drained,
     /// A maintenance: no packet until its end.
     Maintenance,
+    /// Its memory is short: it gets a part of its weight.
+    MemoryShort,
     /// A lease is over; back as soon as a probe that began since has succeeded.
     Returning,
 }
@@ -59,6 +61,7 @@ impl ReasonKind {
             Self::Unverified => "unverified",
             Self::Drained => "drained",
             Self::Maintenance => "maintenance",
+            Self::MemoryShort => "memory_short",
             Self::Returning => "returning",
         }
     }
