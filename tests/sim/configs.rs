@@ -100,7 +100,9 @@ pub fn random(rng: &mut StdRng) -> Config {
     }
     for n in 1..=8u8 {
         let source = rng.random::<bool>().then(crate::memory::source);
-        config.backends.get_mut(&backend(n).name).expect("there are 20").memory = source;
+        let asked = rng.random::<bool>().then(crate::advice::check);
+        let backend = config.backends.get_mut(&backend(n).name).expect("there are 20");
+        (backend.memory, backend.agent_check) = (source, asked);
     }
     config
 }

@@ -41,10 +41,10 @@ pub fn change_some(world: &mut World) {
     world.run(MINUTE);
 }
 
-/// A story's end: nobody's memory is looked at any more, so nobody's weight is lowered for it.
+/// A story's end: nobody's memory is looked at and no agent is asked any more, so nobody's weight is lowered for them.
 pub fn all_well(world: &mut World) {
     let mut config = (*world.config()).clone();
-    config.backends.values_mut().for_each(|b| b.memory = None);
+    config.backends.values_mut().for_each(|b| (b.memory, b.agent_check) = (None, None));
     world.configure(Arc::new(config));
 }
 

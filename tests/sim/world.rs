@@ -14,6 +14,7 @@ use rollcall::config::model::{BackendName, Config};
 use rollcall::core::Core;
 use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
 use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
+use rollcall::core::memory::advice::Advice;
 use rollcall::core::memory::sample::Sample;
 use rollcall::core::removed::Removed;
 
@@ -44,6 +45,11 @@ enum Post {
         backend: BackendName,
         id: u64,
     },
+    /// A server's agent is about to answer, as it is then.
+    Advice {
+        backend: BackendName,
+        id: u64,
+    },
     ReadBack,
     /// A neighbour is about to be asked for.
     Hop(IpAddr),
@@ -62,6 +68,8 @@ pub struct World {
     pub lost_hops: BTreeSet<IpAddr>,
     /// Headroom of the servers whose memory answers.
     pub memory: BTreeMap<BackendName, f64>,
+    /// What agents say, of the servers whose agents answer.
+    pub advice: BTreeMap<BackendName, &'static str>,
     pub probes: usize,
     pub applies: usize,
     /// What outlives the daemon.
@@ -91,6 +99,7 @@ impl World {
             dead: BTreeSet::new(),
             lost_hops: BTreeSet::new(),
             memory: BTreeMap::new(),
+            advice: BTreeMap::new(),
             probes: 0,
             applies: 0,
             leases: BTreeMap::new(),
@@ -114,7 +123,7 @@ impl World {
             lease.carry_over(Some(&self.mark), &boot, now);
         }
         let (leases, removed) = (self.leases.values().cloned().collect(), self.removed.values().cloned().collect());
-        self.give(Input::Resume { leases, removed, before });
+        self.give(Input::Resume { leases, removed, before, boot_id: boot });
         let state = Box::new(self.kernel.read_state());
         self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
         self.give(Input::Configure(config, author("start")));
@@ -233,6 +242,11 @@ impl World {
                     });
                     self.give(Input::Memory { backend, id, result });
                 }
+                Post::Advice { backend, id } => {
+                    let line = self.advice.get(&backend);
+                    let result = line.map(|line| Advice::parse(line)).ok_or_else(|| "connection refused".to_owned());
+                    self.give(Input::Advice { backend, id, result });
+                }
                 Post::Hop(ip) => self.give(Input::NextHop(ip, self.hop(ip))),
                 Post::ReadBack => {
                     let state = Box::new(self.kernel.read_state());
@@ -320,6 +334,10 @@ impl World {
                     }
                     self.followed = addresses;
                 }
+                Output::AskAgent { backend, id, .. } => {
+                    let delay = self.rng.random_range(0..200);
+                    self.send(delay, Post::Advice { backend, id });
+                }
                 Output::ReadMemory { backend, id, .. } => {
                     let delay = self.rng.random_range(0..200);
                     self.send(delay, Post::Memory { backend, id });
@@ -333,6 +351,7 @@ impl World {
 
     fn store(&mut self, store: Store) {
         match store {
+            Store::PutLease(lease) => drop(self.leases.insert(lease.scope.clone(), lease)),
             Store::DropLease(scope) => drop(self.leases.remove(&scope)),
             Store::PutRemoved(removed) => drop(self.removed.insert(removed.scope.clone(), removed)),
             Store::DropRemoved(scope) => drop(self.removed.remove(&scope)),

@@ -89,6 +89,8 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::MemoryUnknown => "memory unknown",
         EventKind::MemoryEnds => "memory ENDS",
         EventKind::MemoryHolds => "memory holds",
+        EventKind::Advised => "agent advises",
+        EventKind::AdviceSilent => "agent silent",
         EventKind::Shed => "weight for memory",
         EventKind::SheddingStuck => "shedding does NOT help",
         EventKind::Overdue => "OVERDUE",

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{KernelState, MapOp, MemberId};
 use super::lease::Lease;
+use super::memory::advice::Advice;
 use super::memory::forecast::Forecast;
 use super::memory::sample::Sample;
 use super::memory::tracker::Memory;
 use super::reason::Reason;
 use super::removed::Removed;
-use crate::config::memory::MemorySource;
+use crate::config::memory::{AgentCheck, MemorySource};
 use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
 
 /// A wall clock that departs so far from the other was set.
@@ -125,6 +126,8 @@ pub enum Input {
         leases: Vec<Lease>,
         /// Removed servers.
         removed: Vec<Removed>,
+        /// This boot (`/proc/sys/kernel/random/boot_id`).
+        boot_id: String,
         /// What ran last, so that what is missing from the next configuration is noticed.
         before: Option<Arc<Config>>,
     },
@@ -138,6 +141,15 @@ pub enum Input {
         id: u64,
         /// The sample, or why there is none.
         result: Result<Sample, String>,
+    },
+    /// An agent was asked.
+    Advice {
+        /// Whose.
+        backend: BackendName,
+        /// The number that [`Output::AskAgent`] carried; others are ignored.
+        id: u64,
+        /// Its answer, or why there is none.
+        result: Result<Advice, String>,
     },
     /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made begins; it is stored already.
     Lease(Box<Lease>),
@@ -211,6 +223,15 @@ pub enum Output {
         /// Where.
         source: Arc<MemorySource>,
     },
+    /// Ask a server's agent once; answer with [`Input::Advice`].
+    AskAgent {
+        /// Whose.
+        backend: BackendName,
+        /// Its number.
+        id: u64,
+        /// Where.
+        check: Arc<AgentCheck>,
+    },
     /// Keep this for the next daemon.
     Store(Store),
     /// Something that people should see.
@@ -220,6 +241,8 @@ pub enum Output {
 /// Something that must outlive this daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Store {
+    /// A lease that the core granted, for an agent.
+    PutLease(Lease),
     /// The lease of this scope is over.
     DropLease(Scope),
     /// A server was removed.
@@ -301,6 +324,10 @@ pub enum EventKind {
     MemoryEnds,
     /// It is no longer going to.
     MemoryHolds,
+    /// A server's agent advises something else than before, or wants what is not granted.
+    Advised,
+    /// A server's agent no longer answers.
+    AdviceSilent,
     /// A member's weight was lowered or raised for its memory.
     Shed,
     /// Less weight did not give a server more memory.

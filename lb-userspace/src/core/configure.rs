@@ -92,6 +92,7 @@ impl Core {
             }
         }
         self.follow_memory(config);
+        self.follow_agents(config);
         self.announce = Some(format!("{} services, {} members", config.services.len(), self.members.len()));
         self.reconsider_all();
         self.follow_hops();

@@ -140,6 +140,7 @@ impl Core {
             for entry in &service.members {
                 let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
                 let (factor, why) = self.factor(&name);
+                let advised = self.advised(&entry.backend);
                 let Some(member) = self.members.get_mut(&name) else { continue };
                 let leases: Vec<_> = self.leases.values().filter(|lease| lease.scope.covers(&name)).collect();
                 let facts = Facts {
@@ -151,6 +152,7 @@ impl Core {
                     returning: member.returning,
                     verdict_within: member.probe.as_ref().map_or(Duration::ZERO, |p| p.interval + p.timeout),
                     factor: (factor, &why),
+                    advised: advised.as_ref().map(|(percent, why)| (*percent, why.as_str())),
                 };
                 let Weighed { unshed, effective, findings } = weigh(facts);
                 let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());

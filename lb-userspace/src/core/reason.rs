@@ -47,6 +47,8 @@ pub enum ReasonKind {
     Maintenance,
     /// Its memory is short: it gets a part of its weight.
     MemoryShort,
+    /// Its own agent advises less, or none, of its weight.
+    Advised,
     /// A lease is over; back as soon as a probe that began since has succeeded.
     Returning,
 }
@@ -62,6 +64,7 @@ impl ReasonKind {
             Self::Drained => "drained",
             Self::Maintenance => "maintenance",
             Self::MemoryShort => "memory_short",
+            Self::Advised => "advised",
             Self::Returning => "returning",
         }
     }

@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub verdict_within: Duration,
     /// Sixteenths of its weight that its memory allows, and why not all.
     pub factor: (u8, &'a str),
+    /// Per cent of its weight that its own agent advises, and its words, if less than all.
+    pub advised: Option<(u32, &'a str)>,
 }
 
 /// One thing found against a member: a reason without its history.
@@ -112,16 +114,22 @@ pub fn weigh(facts: Facts<'_>) -> Weighed {
     }
     let in_rotation = serving && facts.hop.is_ok() && !on_leave;
     let unshed = if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 };
-    let (factor, why) = facts.factor;
-    if unshed == 0 || factor >= FULL {
-        return Weighed { unshed, effective: unshed, findings };
+    let mut effective = unshed;
+    if let Some((percent, why)) = facts.advised.filter(|_| unshed > 0) {
+        findings.push(Finding { kind: ReasonKind::Advised, cause: why.to_owned(), terms: None });
+        effective = if percent == 0 { 0 } else { (unshed * percent.min(100) / 100).max(1) };
     }
+    let (factor, why) = facts.factor;
+    if effective == 0 || factor >= FULL {
+        return Weighed { unshed: effective, effective, findings };
+    }
+    let unshed = effective;
     findings.push(Finding {
         kind: ReasonKind::MemoryShort,
         cause: format!("{factor}/16 of its weight: {why}"),
         terms: None,
     });
-    Weighed { unshed, effective: unshed / u32::from(FULL) * u32::from(factor), findings }
+    Weighed { unshed, effective: (unshed * u32::from(factor) / u32::from(FULL)).max(1), findings }
 }
 
 /// Gives findings their history: a reason that stood before keeps its `since`.
@@ -163,6 +171,7 @@ mod tests {
             hop: bool,
             returning: bool,
             factor in 4u8..=16,
+            advised in proptest::option::of(0u32..100),
         ) {
             let origins = [
                 Origin::Unprobed,
@@ -189,11 +198,13 @@ mod tests {
                 returning: returning.then_some(START),
                 verdict_within: Duration::from_secs(3),
                 factor: (factor, "its memory is tight"),
+                advised: advised.map(|percent| (percent, "its agent says so")),
             };
             let Weighed { unshed, effective, findings } = weigh(facts);
             let full = u32::from(configured.get()) * UNIT;
-            prop_assert!(unshed == 0 || unshed == full);
-            prop_assert_eq!(effective, unshed / 16 * u32::from(factor));
+            prop_assert!(unshed == 0 || unshed == full || advised.is_some());
+            prop_assert!(effective <= unshed && unshed <= full);
+            prop_assert_eq!(effective == 0, unshed == 0);
             prop_assert!(effective == full || !findings.is_empty());
             prop_assert!((hop.is_ok() && !returning) || effective == 0);
         }

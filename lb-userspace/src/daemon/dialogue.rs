@@ -51,6 +51,7 @@ impl Actor {
                     self.resolving = addresses;
                 }
                 Output::ReadMemory { backend, id, source } => self.prober.read_memory(backend, id, source),
+                Output::AskAgent { backend, id, check } => self.prober.ask_agent(backend, id, check),
                 Output::Store(store) => self.store(store),
                 Output::Event(event) => self.picture.record(event),
             }

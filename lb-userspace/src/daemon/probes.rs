@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::clock;
-use crate::config::memory::MemorySource;
+use crate::config::memory::{AgentCheck, MemorySource};
 use crate::config::model::{BackendName, Probe};
 use crate::core::api::{Input, MemberName, Time};
 use crate::io::{memory, probe};
@@ -54,6 +54,16 @@ impl Prober {
             let input = Input::Probe { member, id, result, took: started.elapsed() };
             // The receiver is gone only when the daemon is stopping.
             let _ = results.send(Probed { input, ended: clock::now() }).await;
+        });
+    }
+
+    /// Asks a server's agent; returns at once.
+    pub fn ask_agent(&self, backend: BackendName, id: u64, check: Arc<AgentCheck>) {
+        let (permits, results) = (self.permits.clone(), self.results.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let result = memory::ask(&check).await.map_err(|e| e.to_string());
+            let _ = results.send(Probed { input: Input::Advice { backend, id, result }, ended: clock::now() }).await;
         });
     }
 
