@@ -85,6 +85,9 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Forgotten => "forgotten",
         EventKind::Decommissioned => "decommissioned",
         EventKind::Overdue => "OVERDUE",
+        EventKind::DriftFound => "DRIFT found",
+        EventKind::DriftRepaired => "drift repaired",
+        EventKind::DriftLeft => "DRIFT LEFT",
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Scope {
     Conntrack,
     /// `[control]`.
     Control,
+    /// `[heartbeat]`.
+    Heartbeat,
     /// `[[backend]]`.
     Backend,
     /// `[[service]]`.
@@ -27,12 +29,13 @@ pub(super) enum Scope {
 
 impl Scope {
     /// All, in the order of the example.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Root,
         Self::Edge,
         Self::SourcePool,
         Self::Conntrack,
         Self::Control,
+        Self::Heartbeat,
         Self::Backend,
         Self::Service,
         Self::Probe,
@@ -47,6 +50,7 @@ impl Scope {
             Self::SourcePool => "source_pool",
             Self::Conntrack => "conntrack",
             Self::Control => "control",
+            Self::Heartbeat => "heartbeat",
             Self::Backend => "backend",
             Self::Service => "service",
             Self::Probe => "probe",
@@ -62,6 +66,7 @@ impl Scope {
             Self::SourcePool => "[source_pool]",
             Self::Conntrack => "[conntrack]",
             Self::Control => "[control]",
+            Self::Heartbeat => "[heartbeat]",
             Self::Backend => "[[backend]]",
             Self::Service => "[[service]]",
             Self::Probe => "[service.probe]",
@@ -80,6 +85,11 @@ impl Scope {
             }
             Self::Conntrack => "Limits and idle times of flows.",
             Self::Control => "Paths and listeners of the daemon.",
+            Self::Heartbeat => {
+                "A dead man's switch: while all is well, a URL elsewhere is asked; whoever watches there (such as \
+                 healthchecks.io, or Alertmanager behind a small gateway) raises the alarm when it stops. It stops with the \
+                 daemon, and while `rollcall check` is critical. Leave the table out for none."
+            }
             Self::Backend => "A server, once for each. What it serves is said by the services' members.",
             Self::Service => "A virtual address, port and protocol that clients connect to.",
             Self::Probe => {
@@ -150,7 +160,7 @@ const fn key(
 }
 
 use Absent::{Default, Means, Refused};
-use Scope::{Backend, Conntrack, Control, Edge, Member, Probe, Root, Service, SourcePool};
+use Scope::{Backend, Conntrack, Control, Edge, Heartbeat, Member, Probe, Root, Service, SourcePool};
 
 const TIMEOUT: &str = "duration, 100ms to 7d";
 const NAME: &str = "string, 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit";
@@ -326,6 +336,16 @@ pub(super) const KEYS: &[Key] = &[
         "\"127.0.0.1:9464\"",
         "TCP listener for Prometheus. Whoever reaches it can read it: keep it on the loopback or a management network.",
     ),
+    key(
+        Heartbeat,
+        "url",
+        "string, a URL of `http` or `https` without a user",
+        Refused,
+        "\"https://hc-ping.com/00000000-0000-0000-0000-000000000000\"",
+        "What is asked with GET. Any status from 200 to 299 will do; certificates are verified. A request that fails or takes \
+         more than 5 s is a warning, and tried again at the next time.",
+    ),
+    key(Heartbeat, "interval", "duration, 5s to 1d", Default("\"30s\""), "\"30s\"", "Time between two requests."),
     key(Backend, "name", NAME, Refused, "\"s1\"", "Its name, unique. Leases, history and the roll call go by it."),
     key(
         Backend,
