@@ -154,7 +154,9 @@ fn heartbeat_arrives_while_all_is_well_and_its_failure_is_a_warning() {
     let table = format!("[heartbeat]\nurl = \"http://127.0.0.1:{port}/ping\"\ninterval = \"5s\"\n");
     stage.rollcall.write_text(&format!("{}\n{table}", stage.file_text()));
     stage.rollcall.run(&stage.bed);
-    let (mut stream, _) = listener.accept().expect("a beat");
+    listener.set_nonblocking(true).expect("a socket can be");
+    let (mut stream, _) = poll::until(START, "a beat", || listener.accept().map_err(|e| e.to_string()));
+    stream.set_nonblocking(false).expect("a socket can be");
     stream.set_read_timeout(Some(START)).expect("a valid time");
     let mut request = [0; 1024];
     let length = stream.read(&mut request).expect("a request");

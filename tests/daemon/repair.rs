@@ -184,20 +184,42 @@ fn daemon_that_panics_leaves_the_data_plane_to_the_flows() {
 }
 
 #[test]
-fn program_detached_by_others_returns_and_is_reported_after_its_return() {
+fn program_detached_by_others_returns_three_times_and_is_then_only_told() {
     let mut stage = Stage::new();
     let pin = stage.bed.scratch.bpf().join("rollcall/v1/link-front");
-    let pin = pin.to_str().expect("the testbed's folder has a plain name");
-    let id = || {
-        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", pin]);
-        serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string()
+    let pin = pin.to_str().expect("the testbed's folder has a plain name").to_owned();
+    let detach = |stage: &Stage| {
+        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", &pin]);
+        let id = serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string();
+        stage.bed.edge.run("bpftool", &["link", "detach", "id", &id]);
+        assert!(!is_on(stage));
     };
-    stage.bed.edge.run("bpftool", &["link", "detach", "id", &id()]);
-    stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
-        status["warnings"].to_string().contains("something took the program off front")
+    fn is_on(stage: &Stage) -> bool {
+        stage.bed.edge.run("ip", &["link", "show", "front"]).contains("xdp")
+    }
+    for _ in 0..3 {
+        detach(&stage);
+        poll::until(FOUND, "the program on front", || if is_on(&stage) { Ok(()) } else { Err("it is off") });
+        stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
+            let calm = status["critical"].as_array().is_some_and(Vec::is_empty);
+            calm && status["warnings"].to_string().contains("something took the program off front; it was put back")
+        });
+    }
+    detach(&stage);
+    let status = stage.rollcall.wait_for(&stage.bed, FOUND, "the alarm", |status| {
+        status["critical"].to_string().contains("put back 3 times within ten minutes, so it is left")
     });
-    let links = stage.bed.edge.run("ip", &["link", "show", "front"]);
-    assert!(links.contains("xdp"), "warned, but not put back: {links}");
+    assert_eq!(status["attached"].as_array().map(Vec::len), Some(0), "{status:#}");
+    let audit = stage.rollcall.cli(&stage.bed, &["audit"]);
+    assert!(audit.code == 1 && audit.stdout.contains("FAIL  program on front: not attached"), "{audit:?}");
+    assert!(!is_on(&stage));
+    let repair = stage.rollcall.cli(&stage.bed, &["audit", "--repair"]);
+    assert!(repair.code == 0 && repair.stdout.contains("repaired  the program was off front"), "{repair:?}");
+    assert!(is_on(&stage));
+    stage.wait_for_service();
+    let log = std::fs::read_to_string(stage.bed.scratch.path("rollcall.log")).expect("it has a log");
+    let count = |event: &str| log.matches(&format!("{event}: the program was taken off front")).count();
+    assert_eq!((count("DriftFound"), count("DriftRepaired"), count("DriftLeft")), (5, 4, 1), "{log}");
 }
 
 #[test]
