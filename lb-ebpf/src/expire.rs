@@ -12,7 +12,7 @@ use crate::control::{advance, answer_key, is_opposite};
 use crate::family::{Family, V4, V6};
 use crate::findings;
 use crate::half_open;
-use crate::maps::{CLOCK, SETTINGS};
+use crate::maps::{CLOCK, MEMBERS, SETTINGS};
 use crate::time::jiffies;
 
 /// Records that a new flow examines.
@@ -87,6 +87,10 @@ fn is_over<F: Family>(key: &FlowKey<F::Addr>, settings: &Settings) -> bool {
         findings::note(Finding::RecordWithoutFlow);
         return true;
     };
+    // SAFETY: map values.
+    if MEMBERS.get(unsafe { (*reverse).member }).is_some_and(|member| member.hop.is_closed()) {
+        return true;
+    }
     // SAFETY: a map value.
     let (mut seen, forward_key) = unsafe { ((*reverse).last_seen, answer_key::<F>(&*reverse, key.proto)) };
     // The tuple may belong to a newer flow by now.

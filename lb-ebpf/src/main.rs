@@ -36,7 +36,7 @@ mod time;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 use lb_common::abi::{FlowKey, Reason};
-use lb_common::wire::load::{load16, load32};
+use lb_common::wire::load::{load16, load32, store64};
 use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
 use family::{Aligned, Family, V4, V6};
@@ -118,8 +118,11 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
     let Some(found) = (unsafe { F::plain(header, eth::HEADER) }) else {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
+    // Loaded once more: kept from above, it would be written to the stack for each packet.
+    // SAFETY: as above.
+    let refuse = |reason| miss::refuse::<F>(ctx, &unsafe { F::destination(header) }, reason);
     if eth::HEADER + found.ip_len as usize > window.len() {
-        return miss::refuse::<F>(ctx, &dst, Reason::DropTruncated);
+        return refuse(Reason::DropTruncated);
     }
     match key::<F, _>(&window, eth::HEADER, &found) {
         Ok(key) => {
@@ -128,7 +131,7 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
             forward::packet::<F>(ctx, window, settings, &frame)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
-        Err(reason) => miss::refuse::<F>(ctx, &dst, reason),
+        Err(reason) => refuse(reason),
     }
 }
 
@@ -185,12 +188,13 @@ fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<A
         return Err(Reason::DropTruncated);
     };
     let mut key = Aligned(F::EMPTY_KEY);
-    // SAFETY: the headers are there.
+    // SAFETY: the headers are there. The key ends with ports and protocol, aligned to eight bytes in both families: one
+    // store for both.
     unsafe {
         F::addresses(ip, &mut key);
-        key.0.ports = load32(head);
+        let rest = u64::from(load32(head)) | u64::from(found.proto) << 32;
+        store64((&raw mut key.0.ports).cast(), rest);
     }
-    key.0.proto = u32::from(found.proto);
     Ok(key)
 }
 

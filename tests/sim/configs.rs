@@ -22,6 +22,8 @@ pub fn backend(n: u8) -> Backend {
         ipv4: Some(Ipv4Addr::new(10, 0, 0, n)),
         ipv6: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n.into())),
         owner: Some("backend-team".to_owned()),
+        memory: None,
+        agent_check: None,
     }
 }
 

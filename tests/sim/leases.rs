@@ -31,7 +31,7 @@ pub fn check(world: &World, call: &RollCall) {
         let covers = |scope: &&Scope| {
             scope.backend == member.backend && scope.service.as_ref().is_none_or(|name| *name == service.name)
         };
-        let leased = known.iter().any(|scope| covers(scope));
+        let leased = known.iter().any(covers);
         let says = |kind| member.reasons.iter().any(|r| r.kind == kind);
         assert_eq!(leased, says(ReasonKind::Drained) || says(ReasonKind::Maintenance), "{}", member.backend);
         assert!(!leased || member.effective == 0, "{} is leased and takes new flows", member.backend);

@@ -3,6 +3,7 @@
 //! Verbs own no logic of the balancer: they ask the daemon, or read the file, and print. Exit codes are those of
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
+mod agent;
 mod audit;
 mod backend;
 mod check;
@@ -42,10 +43,10 @@ Exit codes:
   0   done
   1   doctor found something that will not work, or audit something that differs
   64  the command makes no sense
-  66  no such service or backend
+  66  no such service, backend or lease
   69  the daemon is not running; status, stats, flows and the lists then show what it left
   71  the kernel or the system refused
-  75  the file changed meanwhile, or something else edits it
+  75  the file changed meanwhile, or something else edits it; or too few would be left
   77  no permission: groups rollcall (read) and rollcall-admin (change)
   78  the configuration is wrong, or would be
 check and watch have codes of their own: see their help";
@@ -57,6 +58,7 @@ Examples:
   rollcall status                        who is in rotation, and who is not, and why
   rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
+  rollcall backend drain web-02 --for 30m --reason 'kernel test'
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";
 
 const RUN_HELP: &str = "\
@@ -99,6 +101,9 @@ enum Verb {
     /// Run the daemon in the foreground; it logs to standard error (RUST_LOG sets how much).
     #[command(after_help = RUN_HELP)]
     Run,
+    /// Tell the balancer how much memory this host has left. Runs on backends, without any privilege.
+    #[command(after_help = agent::HELP)]
+    Agent(agent::Args),
     /// The roll call: every backend, in rotation or with the reason why not.
     #[command(after_help = STATUS_HELP)]
     Status,
@@ -181,6 +186,7 @@ fn dispatch(cli: Cli) -> Outcome {
     runtime.block_on(async {
         match verb {
             Verb::Run => run::run(&context).await,
+            Verb::Agent(args) => agent::run(args).await,
             Verb::Status => status::run(&context).await,
             Verb::Check => check::run(&context).await,
             Verb::Watch => watch::run(&context).await,
@@ -230,6 +236,8 @@ mod tests {
     #[case::limit_zero(&["flows", "--limit", "0"])]
     #[case::unknown_phase(&["flows", "--phase", "asleep"])]
     #[case::watch_every_nothing(&["stats", "--watch", "0"])]
+    #[case::agent_port(&["agent", "--listen", "127.0.0.1"])]
+    #[case::agent_prefix(&["agent", "--allow", "10.0.0.0/33"])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

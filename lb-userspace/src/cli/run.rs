@@ -15,8 +15,8 @@ pub(super) async fn run(context: &Context) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs to standard error. The journal has its own clock and no colours.
-fn log() {
+/// Logs to standard error, for verbs that go on running. The journal has its own clock and no colours.
+pub(super) fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let colour = !journal && std::io::stderr().is_terminal();

@@ -67,6 +67,13 @@ pub const PROBE_PATH: &str = "/";
 /// Accepted status codes.
 pub const PROBE_STATUS: RangeInclusive<u16> = 200..=399;
 
+/// Port of `rollcall agent`.
+pub const AGENT_PORT: NonZeroU16 = NonZeroU16::new(9465).expect("not 0");
+/// Port of node_exporter, by its own default.
+pub const NODE_EXPORTER_PORT: NonZeroU16 = NonZeroU16::new(9100).expect("not 0");
+/// Time between two readings of a server's memory, and between two questions to its agent.
+pub const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Flows that may be asked for, established or half-open, per family.
 pub(super) const FLOWS: RangeInclusive<u32> = 4..=1 << 24;
 /// Slots that the arena may have.
@@ -87,6 +94,8 @@ pub(super) const HEARTBEAT_INTERVALS: RangeInclusive<Duration> = Duration::from_
 pub(super) const PROBE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 /// `rise` and `fall`.
 pub(super) const PROBE_COUNTS: RangeInclusive<u32> = 1..=100;
+/// A memory source's interval, and an agent check's: not shorter than the second that one reading may take.
+pub(super) const MEMORY_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// Bytes of a body match.
 pub(super) const MAX_BODY_BYTES: usize = 1024;
 /// Bytes of a request target.

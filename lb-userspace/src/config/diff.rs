@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use super::duration;
+use super::memory::{AgentCheck, MemorySource};
 use super::model::{Algorithm, Backend, Config, Member, Service};
 
 /// One line for each change; empty exactly if the two are equal.
@@ -155,6 +156,23 @@ fn backends(out: &mut Vec<String>, old: &Backend, new: &Backend) {
     changed.debug("ipv4", &old.ipv4, &new.ipv4);
     changed.debug("ipv6", &old.ipv6, &new.ipv6);
     changed.debug("owner", &old.owner, &new.owner);
+    if old.memory != new.memory {
+        let words = |memory: &Option<MemorySource>| {
+            memory.as_ref().map_or_else(|| "unset".into(), |m| format!("{} at {}", m.kind.name(), m.to))
+        };
+        let (before, after) = (words(&old.memory), words(&new.memory));
+        let prefix = &changed.prefix;
+        let line = if before == after { "memory changed".into() } else { format!("memory {before} -> {after}") };
+        changed.out.push(format!("{prefix}{line}"));
+    }
+    if old.agent_check != new.agent_check {
+        let words = |check: &Option<AgentCheck>| {
+            check.map_or_else(|| "unset".into(), |c| format!("{} every {}", c.to, duration::Display(c.interval)))
+        };
+        let prefix = &changed.prefix;
+        let line = format!("{prefix}agent_check {} -> {}", words(&old.agent_check), words(&new.agent_check));
+        changed.out.push(line);
+    }
 }
 
 fn services(out: &mut Vec<String>, old: &Service, new: &Service) {

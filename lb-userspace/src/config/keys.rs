@@ -19,6 +19,10 @@ pub(super) enum Scope {
     Heartbeat,
     /// `[[backend]]`.
     Backend,
+    /// `[backend.memory]`.
+    Memory,
+    /// `[backend.agent_check]`.
+    AgentCheck,
     /// `[[service]]`.
     Service,
     /// `[service.probe]`.
@@ -29,7 +33,7 @@ pub(super) enum Scope {
 
 impl Scope {
     /// All, in the order of the example.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Root,
         Self::Edge,
         Self::SourcePool,
@@ -37,6 +41,8 @@ impl Scope {
         Self::Control,
         Self::Heartbeat,
         Self::Backend,
+        Self::Memory,
+        Self::AgentCheck,
         Self::Service,
         Self::Probe,
         Self::Member,
@@ -52,6 +58,8 @@ impl Scope {
             Self::Control => "control",
             Self::Heartbeat => "heartbeat",
             Self::Backend => "backend",
+            Self::Memory => "memory",
+            Self::AgentCheck => "agent_check",
             Self::Service => "service",
             Self::Probe => "probe",
             Self::Member => "member",
@@ -68,6 +76,8 @@ impl Scope {
             Self::Control => "[control]",
             Self::Heartbeat => "[heartbeat]",
             Self::Backend => "[[backend]]",
+            Self::Memory => "[backend.memory]",
+            Self::AgentCheck => "[backend.agent_check]",
             Self::Service => "[[service]]",
             Self::Probe => "[service.probe]",
             Self::Member => "[[service.member]]",
@@ -91,6 +101,11 @@ impl Scope {
                  daemon, and while `rollcall check` is critical. Leave the table out for none."
             }
             Self::Backend => "A server, once for each. What it serves is said by the services' members.",
+            Self::Memory => "Where the memory of the backend above is read. Without this table it is not monitored.",
+            Self::AgentCheck => {
+                "Where an agent of the backend above gives advice by HAProxy's agent-check protocol: a share of its \
+                 weight, a wish to be drained. Advice never overrides a probe."
+            }
             Self::Service => "A virtual address, port and protocol that clients connect to.",
             Self::Probe => {
                 "How members of the service above are probed. Without this table a TCP service gets a TCP connect \
@@ -104,6 +119,7 @@ impl Scope {
     pub(super) fn children(self) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |child| match child {
             Self::Root => false,
+            Self::Memory | Self::AgentCheck => self == Self::Backend,
             Self::Probe | Self::Member => self == Self::Service,
             _ => self == Self::Root,
         })
@@ -160,8 +176,11 @@ const fn key(
 }
 
 use Absent::{Default, Means, Refused};
-use Scope::{Backend, Conntrack, Control, Edge, Heartbeat, Member, Probe, Root, Service, SourcePool};
+use Scope::{
+    AgentCheck, Backend, Conntrack, Control, Edge, Heartbeat, Member, Memory, Probe, Root, Service, SourcePool,
+};
 
+const INTERVAL: &str = "duration, 1s to 5m";
 const TIMEOUT: &str = "duration, 100ms to 7d";
 const NAME: &str = "string, 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit";
 
@@ -371,6 +390,49 @@ pub(super) const KEYS: &[Key] = &[
         "\"web team\"",
         "Who is called when it is out.",
     ),
+    key(
+        Memory,
+        "source",
+        "`\"agent\"` or `\"node-exporter\"`",
+        Refused,
+        "\"agent\"",
+        "What answers there. `\"agent\"`: `rollcall agent`, which knows cgroups, too. `\"node-exporter\"`: Prometheus' \
+         node_exporter, which knows the system's memory only.",
+    ),
+    key(
+        Memory,
+        "address",
+        "string, IPv4 or IPv6 address",
+        Means("the backend's IPv4 address, else its IPv6 address"),
+        "\"198.51.100.11\"",
+        "Where it is asked, for example on a management network.",
+    ),
+    key(
+        Memory,
+        "port",
+        "integer, 1 to 65535",
+        Means("9465 for `\"agent\"`, 9100 for `\"node-exporter\"`"),
+        "9465",
+        "Its port.",
+    ),
+    key(
+        Memory,
+        "interval",
+        INTERVAL,
+        Default("\"5s\""),
+        "\"5s\"",
+        "Time between two readings. One reading may take a second.",
+    ),
+    key(
+        Memory,
+        "token_file",
+        "string, absolute path",
+        Means("no token is sent"),
+        "\"/etc/rollcall/agent.token\"",
+        "File with the token that the agent was started with. Read anew for each reading. `\"agent\"` only.",
+    ),
+    key(AgentCheck, "port", "integer, 1 to 65535", Refused, "9777", "The agent's port, at the backend's address."),
+    key(AgentCheck, "interval", INTERVAL, Default("\"5s\""), "\"5s\"", "Time between two questions."),
     key(Service, "name", NAME, Refused, "\"web\"", "Its name, unique."),
     key(
         Service,

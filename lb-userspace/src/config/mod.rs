@@ -14,6 +14,7 @@ mod error;
 mod example;
 mod keys;
 mod lint;
+pub mod memory;
 pub mod model;
 mod raw;
 mod scan;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::{AgentCheck, MemorySource};
+
 /// A backend's name: 1 to 63 of `[A-Za-z0-9._-]`, beginning with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -208,6 +210,10 @@ pub struct Backend {
     pub ipv6: Option<Ipv6Addr>,
     /// Who is called when it is out.
     pub owner: Option<String>,
+    /// Where its memory is read; `None`: not monitored.
+    pub memory: Option<MemorySource>,
+    /// Where its own agent gives advice.
+    pub agent_check: Option<AgentCheck>,
 }
 
 impl Backend {

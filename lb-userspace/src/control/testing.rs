@@ -39,7 +39,7 @@ fn backend_name(name: &str) -> BackendName {
 fn backend(name: &str, last: u8, owner: Option<&str>) -> (BackendName, Backend) {
     let name = backend_name(name);
     let ipv4 = Some(Ipv4Addr::new(10, 0, 0, last));
-    (name.clone(), Backend { name, ipv4, ipv6: None, owner: owner.map(Into::into) })
+    (name.clone(), Backend { name, ipv4, ipv6: None, owner: owner.map(Into::into), memory: None, agent_check: None })
 }
 
 /// Two services over three backends, and a fourth backend that none uses.

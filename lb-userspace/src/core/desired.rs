@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{
-    Addr6, Algorithm as TableKind, Descriptor, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember,
-    Meta, ServiceInfo, service_flags,
+    Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES,
+    Member as KernelMember, Meta, ServiceInfo, service_flags,
 };
 
 use super::alloc::{Arena, Ids};
@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub hops: &'a Hops,
     /// Effective weights; a member that is not listed has none.
     pub weights: &'a BTreeMap<MemberName, u32>,
+    /// Members that are to get no packet.
+    pub closed: &'a BTreeSet<MemberName>,
     /// Leaving members without flows: their ids are given up.
     pub drained: &'a BTreeSet<MemberId>,
     /// Leaving source addresses without flows: they are given up.
@@ -154,7 +156,7 @@ impl<'a> Planner<'a> {
             let backend = self.request.config.backends.get(&member.backend);
             let Some(ip) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
             let wanted = KernelMember {
-                hop: self.request.hops.last(ip),
+                hop: if self.request.closed.contains(&name) { Hop::closed() } else { self.request.hops.last(ip) },
                 addr: encode::addr(ip),
                 port: u32::from(encode::port(member.port)),
                 family: u32::from(encode::family(ip)),
@@ -264,6 +266,7 @@ mod tests {
                 macs: None,
                 hops: &Hops::default(),
                 weights: &BTreeMap::new(),
+                closed: &BTreeSet::new(),
                 drained: &BTreeSet::new(),
                 unused: &BTreeSet::new(),
             };

@@ -109,7 +109,7 @@ fn missing<'a>(old: &'a Config, new: &Config) -> Vec<(Scope, &'a Service)> {
         for member in &service.members {
             let backend = &member.backend;
             let serves = |s: &&Service| s.members.iter().any(|m| m.backend == *backend);
-            if after.iter().any(|s| serves(s)) {
+            if after.iter().any(serves) {
                 continue;
             }
             let name = same.first().or(after.first()).map(|s| s.name.clone());

@@ -105,10 +105,11 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
 /// Leases carried over into this boot, removed servers, and the configuration that they were counted from.
 fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
     let now = clock::now();
-    let (mut leases, removed, unreadable) = journal.roll_call()?;
+    let ((mut leases, bad_leases), (removed, bad_removed)) = (journal.leases()?, journal.removed()?);
     let (mark, boot_id) = (journal.mark()?, journal.boot_id().to_owned());
+    let unreadable = bad_leases.into_iter().chain(bad_removed);
     let mut warnings: Vec<String> =
-        unreadable.into_iter().map(|what| format!("cannot be read, so it is not in force: {what}")).collect();
+        unreadable.map(|what| format!("cannot be read, so it is not in force: {what}")).collect();
     for lease in &mut leases {
         if lease.carry_over(mark.as_ref(), &boot_id, now) == Carried::FromBoot {
             warnings.push(format!(

@@ -180,12 +180,14 @@ impl Journal {
         self.state.last_revision(&self.path).map_err(unusable)
     }
 
-    /// Leases, removed servers, and what of them cannot be read.
-    pub fn roll_call(&self) -> Result<(Vec<Lease>, Vec<Removed>, Vec<String>), ControlError> {
-        let (leases, mut bad) = self.state.leases().map_err(unusable)?;
-        let (removed, more) = self.state.removed().map_err(unusable)?;
-        bad.extend(more);
-        Ok((leases, removed, bad))
+    /// Leases, and what of them cannot be read.
+    pub fn leases(&self) -> Result<(Vec<Lease>, Vec<String>), ControlError> {
+        self.state.leases().map_err(unusable)
+    }
+
+    /// Removed servers, and what of them cannot be read.
+    pub fn removed(&self) -> Result<(Vec<Removed>, Vec<String>), ControlError> {
+        self.state.removed().map_err(unusable)
     }
 
     /// The text whose removals are recorded: what the next configuration is compared with.

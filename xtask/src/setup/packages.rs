@@ -29,6 +29,8 @@ const TOOLS: &[Tool] = &[
     tool("curl", &["curl"]),
     tool("openssl", &["openssl"]),
     tool("promtool", &["prometheus"]),
+    tool("prometheus-node-exporter", &["prometheus-node-exporter"]),
+    tool("haproxy", &["haproxy"]),
     tool("qemu-system-x86_64", &["qemu-system-x86"]),
     tool("cpio", &["cpio"]),
     tool("depmod", &["kmod"]),

@@ -64,12 +64,14 @@ fn init(modules: &[&str], payloads: &[Payload]) -> String {
     let mut script = String::from(
         "#!/bin/sh\n\
          PATH=/sbin:/bin; export PATH\n\
+         ROLLCALL_TEST_NO_SKIPS=1; export ROLLCALL_TEST_NO_SKIPS\n\
          /bin/busybox --install -s /bin\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs devtmpfs /dev\n\
          mount -t tmpfs tmpfs /run\n\
          mount -t bpf bpf /sys/fs/bpf\n\
+         mount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
          ip link set lo up\n",
     );
     // No translation of line ends, no echo: what is written is what arrives.

@@ -25,6 +25,8 @@ const PAYLOADS: &[(&str, &[&str], &[&str])] = &[
         &["test", "--package=lb-tests", "--test=packet", "--no-run"],
         &["--test-threads=2", "tcp_flow_from_syn", "udp_flow_is_established", "collection_frees_what_is_idle"],
     ),
+    // The memory agent on a cgroup of version 2, which the host need not have.
+    ("net", &["test", "--package=lb-tests", "--test=net", "--no-run"], &["agent_follows_a_cgroup"]),
 ];
 
 /// Builds all payloads.

@@ -6,13 +6,15 @@ mod services;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::{MAX_LINKS, MAX_POOL};
 
 pub(super) use self::services::next_prime;
 use super::error::Report;
+use super::memory::{AgentCheck, MemoryKind, MemorySource};
 use super::model::{Backend, BackendName, Config, Edge, SourcePool};
-use super::raw::{Field, Located, Raw, RawBackend};
+use super::raw::{Field, Located, Raw, RawBackend, Source};
 
 /// Checks everything and makes the configuration, which holds only if nothing was reported.
 pub(super) fn check(raw: Raw, report: &Report<'_>) -> Config {
@@ -46,12 +48,23 @@ pub(super) fn check(raw: Raw, report: &Report<'_>) -> Config {
 }
 
 fn backend(name: &BackendName, raw: &RawBackend) -> Backend {
-    Backend {
-        name: name.clone(),
-        ipv4: raw.ipv4.good().map(|located| located.value),
-        ipv6: raw.ipv6.good().map(|located| located.value),
-        owner: raw.owner.clone(),
-    }
+    let ipv4 = raw.ipv4.good().map(|located| located.value);
+    let ipv6 = raw.ipv6.good().map(|located| located.value);
+    // Without a good address no configuration results.
+    let own = ipv4.map(IpAddr::V4).or(ipv6.map(IpAddr::V6));
+    let memory = raw.memory.as_ref().and_then(|memory| {
+        let kind = match memory.source {
+            Source::Agent => MemoryKind::Agent { token_file: memory.token_file.clone() },
+            Source::NodeExporter => MemoryKind::NodeExporter,
+        };
+        let to = SocketAddr::new(memory.address.or(own)?, memory.port.get());
+        Some(MemorySource { kind, to, interval: memory.interval })
+    });
+    let agent_check = raw
+        .agent_check
+        .as_ref()
+        .and_then(|check| Some(AgentCheck { to: SocketAddr::new(own?, check.port.get()), interval: check.interval }));
+    Backend { name: name.clone(), ipv4, ipv6, owner: raw.owner.clone(), memory, agent_check }
 }
 
 fn edge(raw: &Raw, report: &Report<'_>) {

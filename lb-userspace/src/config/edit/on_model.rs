@@ -21,7 +21,14 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
                 Some(known) => matches(known, addresses, owner.as_deref())?,
                 None if addresses.is_empty() => return Err(EditError::NoAddress(name.clone())),
                 None => {
-                    let backend = Backend { name: name.clone(), ipv4, ipv6, owner: owner.clone() };
+                    let backend = Backend {
+                        name: name.clone(),
+                        ipv4,
+                        ipv6,
+                        owner: owner.clone(),
+                        memory: None,
+                        agent_check: None,
+                    };
                     config.backends.insert(name.clone(), backend);
                 }
             }

@@ -2,6 +2,7 @@
 //! different items are not here but in `check`, which alone makes a `Config` of this.
 
 mod global;
+mod memory;
 mod probe;
 pub(super) mod section;
 mod service;
@@ -13,6 +14,7 @@ use super::error::{At, Report};
 use super::keys::Scope;
 use super::model::{ConfigOwner, Conntrack, Control, Heartbeat};
 pub(super) use global::{RawEdge, RawPool};
+pub(super) use memory::Source;
 pub(super) use probe::default_tcp;
 use section::Section;
 pub(super) use section::{Field, Located};

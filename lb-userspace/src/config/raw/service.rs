@@ -8,6 +8,7 @@ use super::super::defaults::{self, EXPECT_BACKENDS, EXPECTED_OUTS, MIN_IN_ROTATI
 use super::super::error::At;
 use super::super::keys::Scope;
 use super::super::model::{Algorithm, BackendName, Probe, Protocol, ServiceName};
+use super::memory::{self, RawAgentCheck, RawMemory};
 use super::probe;
 use super::section::{Field, Section};
 use super::values;
@@ -22,6 +23,10 @@ pub(crate) struct RawBackend {
     pub(crate) ipv6: Field<Ipv6Addr>,
     /// `owner`.
     pub(crate) owner: Option<String>,
+    /// `[backend.memory]`; `None` if it is not there, or was refused.
+    pub(crate) memory: Option<RawMemory>,
+    /// `[backend.agent_check]`, likewise.
+    pub(crate) agent_check: Option<RawAgentCheck>,
 }
 
 /// `[[service]]`.
@@ -72,6 +77,8 @@ pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
         ipv4: section.read("ipv4", values::ipv4),
         ipv6: section.read("ipv6", values::ipv6),
         owner: section.read("owner", values::owner).value(),
+        memory: section.table(Scope::Memory).and_then(memory::memory),
+        agent_check: section.table(Scope::AgentCheck).and_then(memory::agent_check),
     };
     if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
         section.report().place(section.at(), "a backend needs an address", "add ipv4 = \"…\" or ipv6 = \"…\"");

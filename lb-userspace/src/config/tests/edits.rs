@@ -72,6 +72,16 @@ fn remove_from_a_service_keeps_the_comment_above() {
 }
 
 #[test]
+fn edits_beside_a_backends_own_tables_leave_them_with_it() {
+    let table = "\n[backend.memory] # read every 5 s\nsource = \"agent\"\n";
+    let text = GOOD.replace("ipv4 = \"192.0.2.12\"\n", &format!("ipv4 = \"192.0.2.12\"\n{table}"));
+    let added = edit::apply(&text, &edit(add("s3", &["192.0.2.13"], &["web"]))).unwrap();
+    assert!(added.contains(&format!("{table}\n[[backend]]\nname = \"s3\"\n")), "{added}");
+    let removed = edit::apply(&text, &edit(remove("s2", None))).unwrap();
+    assert!(!removed.contains("backend.memory"), "{removed}");
+}
+
+#[test]
 fn remove_of_a_backend_takes_it_out_of_all_services() {
     let edited = edit::apply(GOOD, &edit(remove("s2", None))).unwrap();
     let config = parse(&edited).unwrap();

@@ -403,6 +403,70 @@ path = "/""#, r#"r.toml:41:8: service.web6.probe.path = "/": has no effect: it i
 verify = true"#, r#"r.toml:41:10: service.web6.probe.verify = true: has no effect: it is for type "https"; remove it, or change type"#)]
 #[case::probe_key_of_none(r#"type = "http""#, r#"type = "none"
 rise = 1"#, r#"r.toml:41:8: service.web6.probe.rise = 1: has no effect: type = "none" makes no checks; remove it, or change type"#)]
+#[case::memory_without_source(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+port = 9465"#,
+    r#"r.toml:19:10: backend.s2.memory.source: is missing; add source = "agent""#
+)]
+#[case::memory_source(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+source = "agnet""#,
+    r#"r.toml:20:10: backend.s2.memory.source = "agnet": must be "agent" or "node-exporter"; did you mean "agent"?"#
+)]
+#[case::memory_interval_too_short(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+source = "agent"
+interval = "500ms""#,
+    r#"r.toml:21:12: backend.s2.memory.interval = "500ms": must be 1s to 5m; for example interval = "5s""#
+)]
+#[case::memory_token_of_node_exporter(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+source = "node-exporter"
+token_file = "/etc/t""#,
+    r#"r.toml:21:14: backend.s2.memory.token_file = "/etc/t": has no effect: it is for source "agent"; remove it, or change source"#
+)]
+#[case::memory_token_relative(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+source = "agent"
+token_file = "t""#,
+    r#"r.toml:21:14: backend.s2.memory.token_file = "t": must be an absolute path; for example token_file = "/etc/rollcall/agent.token""#
+)]
+#[case::memory_address_of_loopback(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+
+[backend.memory]
+source = "agent"
+address = "127.0.0.1""#,
+    r#"r.toml:21:11: backend.s2.memory.address = "127.0.0.1": must not be a loopback address; use a unicast address that the network routes"#
+)]
+#[case::agent_check_without_port(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+agent_check = { interval = "5s" }"#,
+    r#"r.toml:18:1: backend.s2.agent_check.port: is missing; add port = 9777"#
+)]
+#[case::agent_check_key_of_memory(
+    r#"ipv4 = "192.0.2.12""#,
+    r#"ipv4 = "192.0.2.12"
+agent_check = { port = 1, token_file = "/t" }"#,
+    r#"r.toml:18:27: backend.s2.agent_check.token_file: no such key; it belongs to [backend.memory]"#
+)]
 fn parse_of_a_broken_file_says_where_what_why_and_the_mend(#[case] old: &str, #[case] new: &str, #[case] wanted: &str) {
     assert!(GOOD.contains(old), "the case no longer fits the file");
     let errors = parse(&GOOD.replacen(old, new, 1)).unwrap_err();

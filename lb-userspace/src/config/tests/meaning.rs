@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 
+use super::super::memory::{AgentCheck, MemoryKind, MemorySource};
 use super::super::model::{Algorithm, ConfigOwner, ProbeKind, Protocol};
 use super::super::{ConfigError, diff, lint, load, sha256};
 use super::{GOOD, parse};
@@ -31,6 +32,32 @@ fn service_without_optional_keys_gets_the_documented_defaults() {
     assert_eq!((probe.rise, probe.fall, probe.port), (2, 3, None));
     let members: Vec<_> = web.members.iter().map(|m| (m.backend.as_str(), m.port.get(), m.weight.get())).collect();
     assert_eq!(members, [("s1", 80, 1), ("s2", 8080, 3)]);
+}
+
+#[test]
+fn memory_without_optional_keys_is_asked_at_the_backends_address_and_the_sources_port() {
+    let backend = |table: &str| {
+        let text = GOOD.replace("ipv4 = \"192.0.2.12\"", &format!("ipv4 = \"192.0.2.12\"\n{table}"));
+        parse(&text).unwrap().backends.into_values().find(|b| b.name.as_str() == "s2").unwrap()
+    };
+    let source = |kind, to: &str, s| MemorySource { kind, to: to.parse().unwrap(), interval: Duration::from_secs(s) };
+    assert_eq!(backend("").memory, None);
+    assert_eq!(
+        backend("memory = { source = \"agent\" }").memory,
+        Some(source(MemoryKind::Agent { token_file: None }, "192.0.2.12:9465", 5))
+    );
+    assert_eq!(
+        backend("[backend.memory]\nsource = \"node-exporter\"\naddress = \"2001:db8::1\"\ninterval = \"10s\"").memory,
+        Some(source(MemoryKind::NodeExporter, "[2001:db8::1]:9100", 10))
+    );
+    assert_eq!(
+        backend("[backend.memory]\nsource = \"agent\"\nport = 81\ntoken_file = \"/t\"").memory,
+        Some(source(MemoryKind::Agent { token_file: Some("/t".into()) }, "192.0.2.12:81", 5))
+    );
+    assert_eq!(
+        backend("agent_check = { port = 9777 }").agent_check,
+        Some(AgentCheck { to: "192.0.2.12:9777".parse().unwrap(), interval: Duration::from_secs(5) })
+    );
 }
 
 #[test]
@@ -98,6 +125,16 @@ fn load_of_what_is_no_text_says_where_and_what_to_do() {
     "service web: 192.0.2.80:80/tcp -> 192.0.2.80:81/tcp|service web: member s1: port 80 -> 81"
 )]
 #[case("\n# Members of web.\n[[service.member]]\nbackend = \"s1\"\n", "", "service web: member s1 removed")]
+#[case(
+    "ipv4 = \"192.0.2.12\"",
+    "ipv4 = \"192.0.2.12\"\nmemory = { source = \"agent\" }",
+    "backend s2: memory unset -> agent at 192.0.2.12:9465"
+)]
+#[case(
+    "ipv4 = \"192.0.2.12\"",
+    "ipv4 = \"192.0.2.12\"\nagent_check = { port = 9777 }",
+    "backend s2: agent_check unset -> 192.0.2.12:9777 every 5s"
+)]
 #[case("[edge]", "[conntrack]\ntcp_timeout = \"1h\"\n[edge]", "conntrack.tcp_timeout 2h4m -> 1h")]
 #[case(
     "[edge]",

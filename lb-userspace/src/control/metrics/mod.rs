@@ -1,6 +1,6 @@
 //! Prometheus text: base units, `_total` for counters, one family for each thing, labels `service` and `backend`.
 
-mod text;
+pub(crate) mod text;
 
 use std::time::Duration;
 

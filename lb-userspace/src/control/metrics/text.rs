@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// A family's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Only rises.
     Counter,
     /// Rises and falls.
@@ -13,18 +13,18 @@ pub(super) enum Kind {
 
 /// The text so far.
 #[derive(Debug, Default)]
-pub(super) struct Text(String);
+pub(crate) struct Text(String);
 
 /// One family; its samples follow its header.
 #[derive(Debug)]
-pub(super) struct Family<'a> {
+pub(crate) struct Family<'a> {
     name: &'static str,
     text: &'a mut String,
 }
 
 impl Text {
     /// Begins a family. A family without samples still says that it exists.
-    pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &str) -> Family<'_> {
+    pub(crate) fn family(&mut self, kind: Kind, name: &'static str, help: &str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -34,14 +34,14 @@ impl Text {
     }
 
     /// The whole text.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.0
     }
 }
 
 impl Family<'_> {
     /// Adds a sample. Counters above 2^53 lose their last bits, as they do in Prometheus itself.
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+    pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(self.name);
         for (i, (name, text)) in labels.iter().enumerate() {
             let open = if i == 0 { '{' } else { ',' };

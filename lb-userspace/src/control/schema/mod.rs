@@ -10,6 +10,7 @@ mod config;
 mod doctor;
 mod duty;
 mod flows;
+mod headroom;
 mod outcome;
 mod stats;
 mod status;
@@ -26,6 +27,7 @@ pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
 pub use duty::{DutyDone, LeaseStatus, RemovedStatus};
 pub use flows::{Flow, Flows};
+pub use headroom::{Headroom, Limit};
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{

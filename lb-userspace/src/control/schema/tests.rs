@@ -134,6 +134,28 @@ fn status_of_a_daemon_that_does_not_say_it_is_of_one_that_runs() {
 }
 
 #[test]
+fn headroom_of_either_limit_fits_its_schema_and_returns_equal() {
+    let system = Headroom {
+        time: time(),
+        hostname: "web-01".into(),
+        boot_id: "3e0f7c0e-7a52-4a4c-9a5e-0d6b9d3c2f11".into(),
+        limit: Limit::System,
+        cgroup: None,
+        total_bytes: 8 << 30,
+        available_bytes: 3 << 30,
+        pressure_some_avg10_ratio: None,
+    };
+    let cgroup = Headroom {
+        limit: Limit::Cgroup,
+        cgroup: Some("/system.slice/nginx.service".into()),
+        pressure_some_avg10_ratio: Some(0.0125),
+        ..system.clone()
+    };
+    check(system);
+    check(cgroup);
+}
+
+#[test]
 fn status_lists_every_configured_member_and_backends_without_service() {
     let view = testing::view();
     let status = Status::new(&view, &testing::counters());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use http_body_util::{BodyExt, Empty};
-use hyper::body::{Body, Bytes};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response};
@@ -28,20 +28,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let host = http.host.clone().unwrap_or_else(|| to.to_string());
-    let request = Request::get(http.path.as_str())
-        .header(HOST, host)
-        .header(USER_AGENT, AGENT)
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| format!("{LOCAL}the request cannot be made: {e}"))?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| describe(&e))?;
-    let exchange = async {
-        let waiting = deadline.within("waiting for the response", sender.send_request(request));
-        let response = waiting.await?.map_err(|e| describe(&e))?;
+    exchange(stream, request(&http.path, &host)?, deadline, async |response| {
         let status = response.status().as_u16();
         if !http.status.iter().any(|range| range.contains(&status)) {
             return Err(format!("status {status}, expected {}", Ranges(&http.status)));
@@ -50,6 +37,41 @@ where
             Some(wanted) => deadline.within("reading the body", search(response, wanted)).await?,
             None => Ok(()),
         }
+    })
+    .await
+}
+
+/// A request for `target`, after whose answer the connection ends.
+pub(in crate::io) fn request(target: &str, host: &str) -> Result<Request<Empty<Bytes>>, String> {
+    Request::get(target)
+        .header(HOST, host)
+        .header(USER_AGENT, AGENT)
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| format!("{LOCAL}the request cannot be made: {e}"))
+}
+
+/// Sends the request and gives the response's head to `judge`, which reads of its body what it wants: nothing is read
+/// ahead but one buffer of 16 KiB.
+pub(in crate::io) async fn exchange<S, T, E>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+    deadline: Deadline,
+    judge: impl AsyncFnOnce(Response<Incoming>) -> Result<T, E>,
+) -> Result<T, E>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    E: From<String>,
+{
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| describe(&e))?;
+    let exchange = async {
+        let waiting = deadline.within("waiting for the response", sender.send_request(request));
+        let response = waiting.await?.map_err(|e| describe(&e))?;
+        judge(response).await
     };
     tokio::pin!(exchange);
     // The connection does the work while the exchange waits; both end here. An error of the connection reaches the
@@ -86,9 +108,12 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty() || text.windows(wanted.len()).any(|w| w == wanted)
 }
 
-fn describe(error: &hyper::Error) -> String {
+/// What went wrong in a few words.
+pub(in crate::io) fn describe(error: &hyper::Error) -> String {
+    const CUT: &str = "connection closed before the response was complete";
     if let Some(io) = error.source().and_then(|e| e.downcast_ref::<io::Error>()) {
-        return tcp::words(io);
+        // Of a body; a head that is cut is an incomplete message.
+        return if io.kind() == io::ErrorKind::UnexpectedEof { CUT.to_owned() } else { tcp::words(io) };
     }
     if error.is_parse_too_large() {
         return format!("response headers exceed {} KiB", HEAD_BYTES >> 10);
@@ -97,7 +122,7 @@ fn describe(error: &hyper::Error) -> String {
         return "connection ended, or spoke, before the request was sent".to_owned();
     }
     if error.is_incomplete_message() {
-        return "connection closed before the response was complete".to_owned();
+        return CUT.to_owned();
     }
     if error.is_parse() {
         return format!("not an HTTP/1.1 response: {error}");

@@ -4,8 +4,8 @@
 //! judges nothing: rise and fall are the core's. What fails on this host before the server could answer (no descriptor,
 //! no port, no route) begins with [`LOCAL`], so that a fault of the edge is not taken for the server's.
 
-mod http;
-mod tcp;
+pub(super) mod http;
+pub(super) mod tcp;
 mod tls;
 
 use std::fmt::Display;
@@ -39,18 +39,18 @@ pub async fn check(probe: &Probe, address: IpAddr, port: u16) -> Result<(), Stri
 
 /// The end of a check, for all its steps together.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     at: Instant,
     total: Duration,
 }
 
 impl Deadline {
-    fn after(total: Duration) -> Self {
+    pub(super) fn after(total: Duration) -> Self {
         Self { at: Instant::now() + total, total }
     }
 
     /// Runs one step. `doing` names it in the error if time runs out.
-    async fn within<T>(self, doing: &str, step: impl Future<Output = T>) -> Result<T, String> {
+    pub(super) async fn within<T>(self, doing: &str, step: impl Future<Output = T>) -> Result<T, String> {
         let late = |_| format!("timed out after {} ({doing})", Seconds(self.total));
         timeout_at(self.at, step).await.map_err(late)
     }

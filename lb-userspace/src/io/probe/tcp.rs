@@ -7,9 +7,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Deadline, LOCAL};
 
-/// Connects. The stream is closed by a reset when it is dropped: probes run for ever, and each orderly close from our
+/// Connects. The stream is closed by a reset when it is dropped: checks run for ever, and each orderly close from our
 /// side would leave a port in TIME_WAIT for a minute.
-pub(super) async fn connect(to: SocketAddr, deadline: Deadline) -> Result<TcpStream, String> {
+pub(in crate::io) async fn connect(to: SocketAddr, deadline: Deadline) -> Result<TcpStream, String> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|e| format!("{LOCAL}no socket: {}", words(&e)))?;
     socket.set_zero_linger().map_err(|e| format!("{LOCAL}no socket: {}", words(&e)))?;
@@ -27,7 +27,7 @@ fn describe(error: &io::Error, to: SocketAddr) -> String {
 }
 
 /// An error in the kernel's words, without the number, in small letters.
-pub(super) fn words(error: &io::Error) -> String {
+pub(in crate::io) fn words(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
         None => error.to_string(),
