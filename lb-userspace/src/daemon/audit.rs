@@ -98,7 +98,7 @@ impl Actor {
             tracing::warn!(uid = by.uid, loginuid = by.loginuid, "auditing, to repair what differs");
             let before = self.differences().unwrap_or_default();
             let before = before.into_iter().chain(self.astray()).collect::<Vec<_>>();
-            self.upkeep.auditor = Auditor::default();
+            (self.upkeep.auditor.maps, self.upkeep.auditor.program) = Default::default();
             self.verify_now().await;
             if !self.astray().is_empty() {
                 self.place_again().await;
