@@ -21,6 +21,12 @@ fn interface_deleted_and_made_again_carries_program_and_addresses_again() {
     let status = stage.rollcall.wait_for_all(&stage.bed, START);
     assert!(!status["warnings"].to_string().contains("front"), "{}", status["warnings"]);
     stage.wait_for_service();
+    let log = std::fs::read_to_string(stage.bed.scratch.path("rollcall.log")).expect("it has a log");
+    for event in
+        ["DriftFound: gone, with the program on it, is interface front", "DriftRepaired: the program is again on front"]
+    {
+        assert_eq!(log.matches(event).count(), 1, "{event}: {log}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod boot;
 mod conflict;
+mod deadman;
 mod edits;
 mod interfaces;
 mod leases;

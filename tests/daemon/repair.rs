@@ -11,26 +11,95 @@ use crate::stage::{START, Stage};
 /// The daemon compares every ten seconds; generous, for a busy machine.
 const FOUND: Duration = Duration::from_secs(40);
 
-#[test]
-fn maps_changed_by_others_are_repaired_and_reported() {
-    let stage = Stage::new();
+/// `bpftool` on the daemon's `MEMBERS`, whose lowest id is given first.
+fn members_map(stage: &Stage, verb: &str, more: &[&str]) -> String {
     let pin = stage.bed.scratch.bpf().join("rollcall/v1/MEMBERS");
     let pin = pin.to_str().expect("the testbed's folder has a plain name");
-    // The lowest id is given first.
-    let key = ["0"; 4];
-    let look = || stage.bed.edge.run("bpftool", &[&["map", "lookup", "pinned", pin, "key"], &key[..]].concat());
+    stage.bed.edge.run("bpftool", &[&["map", verb, "pinned", pin, "key", "0", "0", "0", "0"], more].concat())
+}
+
+fn clear_first_member(stage: &Stage) {
+    members_map(stage, "update", &[&["value"], &["0"; 64][..]].concat());
+}
+
+/// Kinds and causes of the events of `b1`, oldest first.
+fn drifts(stage: &Stage) -> Vec<(String, String)> {
+    let shown = stage.rollcall.json(&stage.bed, &["backend", "show", "b1"]);
+    let events = shown["backends"][0]["events"].as_array().expect("a list").clone();
+    let text = |event: &serde_json::Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    events.iter().map(|e| (text(e, "kind"), text(e, "cause"))).filter(|(kind, _)| kind.starts_with("drift")).collect()
+}
+
+#[test]
+fn maps_changed_by_others_are_repaired_three_times_and_then_only_told() {
+    let mut stage = Stage::new();
+    let look = || members_map(&stage, "lookup", &[]);
     let before = look();
-    let zeros = ["0"; 64];
-    stage
-        .bed
-        .edge
-        .run("bpftool", &[&["map", "update", "pinned", pin, "key"], &key[..], &["value"], &zeros[..]].concat());
-    assert_ne!(look(), before);
-    poll::until(FOUND, "the member as it was", || if look() == before { Ok(()) } else { Err(look()) });
-    poll::until(Duration::from_secs(5), "a warning", || {
-        let warnings = stage.rollcall.status(&stage.bed)["warnings"].to_string();
-        if warnings.contains("something else changed the maps") { Ok(()) } else { Err(warnings) }
+    let cleared = ("drift_found".to_owned(), "its entry in MEMBERS was cleared".to_owned());
+    let repaired = ("drift_repaired".to_owned(), cleared.1.clone());
+    let mut expected = Vec::new();
+    for _ in 0..3 {
+        clear_first_member(&stage);
+        poll::until(FOUND, "the member as it was", || if look() == before { Ok(()) } else { Err(look()) });
+        expected.extend([cleared.clone(), repaired.clone()]);
+        poll::until(Duration::from_secs(5), "events and a warning", || {
+            let (events, status) = (drifts(&stage), stage.rollcall.status(&stage.bed));
+            let warned = status["warnings"].to_string().contains("something else changed the maps: ");
+            let calm = status["critical"].as_array().is_some_and(Vec::is_empty);
+            if warned && calm && events == expected { Ok(()) } else { Err(format!("{events:?} {status:#}")) }
+        });
+    }
+    clear_first_member(&stage);
+    let changed = look();
+    let status = stage.rollcall.wait_for(&stage.bed, FOUND, "the alarm", |status| {
+        status["critical"].to_string().contains("repaired 3 times within ten minutes, so they are left: ")
     });
+    assert!(status["critical"].to_string().contains("/b1: its entry in MEMBERS was cleared"), "{status:#}");
+    assert_eq!(members_map(&stage, "lookup", &[]), changed, "left as it was found");
+    assert_eq!(stage.rollcall.cli(&stage.bed, &["check"]).code, 2);
+
+    let audit = stage.rollcall.cli(&stage.bed, &["audit", "--output", "json"]);
+    assert_eq!(audit.code, 1, "{audit:?}");
+    let report: serde_json::Value = serde_json::from_str(&audit.stdout).expect("audit prints JSON");
+    let failed: Vec<_> = report["checks"].as_array().into_iter().flatten().filter(|c| c["result"] == "fail").collect();
+    assert_eq!((failed.len(), &failed[0]["name"]), (1, &serde_json::json!("maps")), "{report:#}");
+    assert_eq!(members_map(&stage, "lookup", &[]), changed, "an audit changes nothing");
+    let repair = stage.rollcall.cli(&stage.bed, &["audit", "--repair"]);
+    assert_eq!(repair.code, 0, "{repair:?}");
+    assert!(repair.stdout.starts_with("repaired  "), "{repair:?}");
+    assert_eq!(members_map(&stage, "lookup", &[]), before);
+    assert_eq!(stage.rollcall.status(&stage.bed)["critical"], serde_json::json!([]));
+    let kinds: Vec<_> = drifts(&stage).into_iter().skip(expected.len()).map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["drift_found", "drift_left", "drift_repaired"]);
+}
+
+#[test]
+fn audit_of_a_whole_system_finds_nothing_and_of_a_broken_one_says_what() {
+    let stage = Stage::new();
+    let mut flows: Vec<_> = (0..16).map(|_| stage.connect().expect("the service answers")).collect();
+    flows.iter_mut().for_each(|flow| drop(crate::stage::ask(flow).expect("an answer")));
+    let audit = || {
+        let answer = stage.rollcall.cli(&stage.bed, &["audit", "--output", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&answer.stdout).expect("audit prints JSON");
+        let failed = report["checks"].as_array().cloned().unwrap_or_default().into_iter();
+        let failed: Vec<_> = failed.filter(|c| c["result"] != "ok").map(|c| c["name"].to_string()).collect();
+        (answer.code, failed, report)
+    };
+    let (code, failed, report) = audit();
+    assert_eq!((code, failed), (0, Vec::new()), "{report:#}");
+    let names: Vec<_> = report["checks"].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(names, ["maps", "tables", "pins", "program on front", "addresses", "flow counts"]);
+
+    // Nobody but the programs writes counters, so only the recount can see it.
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/MEMBER_STATS");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    let zero = [&["map", "update", "pinned", pin, "key", "0", "0", "0", "0", "value"], &["0"; 128][..]].concat();
+    stage.bed.edge.run("bpftool", &zero);
+    std::fs::remove_file(stage.bed.scratch.bpf().join("rollcall/v1/SERVICES")).expect("it is pinned");
+    let (code, failed, report) = audit();
+    assert_eq!((code, failed), (1, vec!["\"pins\"".to_owned(), "\"flow counts\"".to_owned()]), "{report:#}");
+    let counts = report["checks"][5]["evidence"].as_str().unwrap_or_default();
+    assert!(counts.contains("/b1: ") && counts.contains(" open flows, but 0 opened and 0 closed"), "{report:#}");
 }
 
 #[test]
@@ -115,20 +184,42 @@ fn daemon_that_panics_leaves_the_data_plane_to_the_flows() {
 }
 
 #[test]
-fn program_detached_by_others_returns_and_is_reported_after_its_return() {
+fn program_detached_by_others_returns_three_times_and_is_then_only_told() {
     let mut stage = Stage::new();
     let pin = stage.bed.scratch.bpf().join("rollcall/v1/link-front");
-    let pin = pin.to_str().expect("the testbed's folder has a plain name");
-    let id = || {
-        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", pin]);
-        serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string()
+    let pin = pin.to_str().expect("the testbed's folder has a plain name").to_owned();
+    let detach = |stage: &Stage| {
+        let shown = stage.bed.edge.run("bpftool", &["--json", "link", "show", "pinned", &pin]);
+        let id = serde_json::from_str::<serde_json::Value>(&shown).expect("bpftool prints JSON")["id"].to_string();
+        stage.bed.edge.run("bpftool", &["link", "detach", "id", &id]);
+        assert!(!is_on(stage));
     };
-    stage.bed.edge.run("bpftool", &["link", "detach", "id", &id()]);
-    stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
-        status["warnings"].to_string().contains("something took the program off front")
+    fn is_on(stage: &Stage) -> bool {
+        stage.bed.edge.run("ip", &["link", "show", "front"]).contains("xdp")
+    }
+    for _ in 0..3 {
+        detach(&stage);
+        poll::until(FOUND, "the program on front", || if is_on(&stage) { Ok(()) } else { Err("it is off".to_owned()) });
+        stage.rollcall.wait_for(&stage.bed, FOUND, "a warning", |status| {
+            let calm = status["critical"].as_array().is_some_and(Vec::is_empty);
+            calm && status["warnings"].to_string().contains("something took the program off front; it was put back")
+        });
+    }
+    detach(&stage);
+    let status = stage.rollcall.wait_for(&stage.bed, FOUND, "the alarm", |status| {
+        status["critical"].to_string().contains("put back 3 times within ten minutes, so it is left")
     });
-    let links = stage.bed.edge.run("ip", &["link", "show", "front"]);
-    assert!(links.contains("xdp"), "warned, but not put back: {links}");
+    assert_eq!(status["attached"].as_array().map(Vec::len), Some(0), "{status:#}");
+    let audit = stage.rollcall.cli(&stage.bed, &["audit"]);
+    assert!(audit.code == 1 && audit.stdout.contains("FAIL  program on front: not attached"), "{audit:?}");
+    assert!(!is_on(&stage));
+    let repair = stage.rollcall.cli(&stage.bed, &["audit", "--repair"]);
+    assert!(repair.code == 0 && repair.stdout.contains("repaired  the program was off front"), "{repair:?}");
+    assert!(is_on(&stage));
+    stage.wait_for_service();
+    let log = std::fs::read_to_string(stage.bed.scratch.path("rollcall.log")).expect("it has a log");
+    let count = |event: &str| log.matches(&format!("{event}: the program was taken off front")).count();
+    assert_eq!((count("DriftFound"), count("DriftRepaired"), count("DriftLeft")), (4, 4, 1), "{log}");
 }
 
 #[test]

@@ -79,6 +79,7 @@ pub fn config(services: Vec<Service>) -> Config {
             pin_dir: "/sys/fs/bpf/rollcall".into(),
             metrics: None,
         },
+        heartbeat: None,
         backends: (1..=20).map(backend).map(|b| (b.name.clone(), b)).collect(),
         services,
     }

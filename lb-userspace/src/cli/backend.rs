@@ -7,12 +7,13 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, lease, reload, status, words};
+use super::{Context, Outcome, frozen, lease, reload, status, words};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::{ControlError, Edit};
 use crate::control::schema::{Applied, Backends, EventStatus};
 use crate::core::api::EventKind;
 use crate::core::lease::LeaseKind;
+use crate::daemon::frozen::Left;
 
 const ADD_HELP: &str = "\
 Examples:
@@ -36,6 +37,8 @@ Examples:
   rollcall backend set web-04 --service api --port 8081    its flows go on
   rollcall backend set web-04 --owner 'storage team'";
 
+/// Where the daemon answers all of them.
+const PATH: &str = "/v1/backends";
 /// Events shown of a backend; JSON has all that the daemon keeps.
 const EVENTS: usize = 10;
 
@@ -140,7 +143,7 @@ fn weight(text: &str) -> Result<NonZeroU16, String> {
 
 pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
     let edit = match verb {
-        Verb::List => return context.output.show(context.client.get("/v1/backends").await?, list),
+        Verb::List => return frozen::show(context, PATH, of_left, list).await,
         Verb::Show { name } => return show(context, &name).await,
         Verb::Add { name, addresses, services, port, weight, owner } => {
             Edit::AddBackend { name, addresses, owner, services, port, weight }
@@ -158,13 +161,18 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
 }
 
 async fn show(context: &Context, name: &BackendName) -> Outcome {
-    let mut all: Backends = context.client.get("/v1/backends").await?;
+    let (mut all, code) = frozen::get(context, PATH, |left| Ok(of_left(left))).await?;
     let known: Vec<_> = all.backends.iter().map(|b| b.name.to_string()).collect();
     all.backends.retain(|b| b.name == *name);
     if all.backends.is_empty() {
         return Err(ControlError::not_found("backend", name.as_str(), known.iter().map(String::as_str)));
     }
-    context.output.show(all, details)
+    context.output.show(all, details)?;
+    Ok(code)
+}
+
+fn of_left(left: &Left) -> Backends {
+    Backends::new(&left.view, &left.counters)
 }
 
 fn addresses(of: &[IpAddr]) -> String {

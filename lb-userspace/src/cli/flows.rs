@@ -7,7 +7,7 @@ use lb_common::conntrack::Phase;
 
 use super::output::Paint;
 use super::table::{Cell, Table};
-use super::{Context, Outcome, words};
+use super::{Context, Outcome, frozen, words};
 use crate::config::model::{BackendName, Protocol, ServiceName};
 use crate::control::schema::Flows;
 use crate::control::{DEFAULT_FLOWS, FlowParams, MAX_FLOWS};
@@ -46,8 +46,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
         phase: args.phase,
         limit: usize::try_from(args.limit).ok(),
     };
-    let flows: Flows = context.client.get(&params.path()).await?;
-    context.output.show(flows, render)
+    let path = params.path();
+    let (flows, code) = frozen::get(context, &path, |left| left.flows(params)).await?;
+    context.output.show(flows, render)?;
+    Ok(code)
 }
 
 fn render(flows: &Flows, paint: Paint) -> String {

@@ -155,18 +155,30 @@ pub(super) fn in_words(lease: &LeaseStatus, now: Timestamp) -> String {
     let place = lease.service.as_ref().map(|s| format!(" in {s}")).unwrap_or_default();
     let claimed = if lease.owner_claimed { " (claimed)" } else { "" };
     format!(
-        "{}{place} {} by {}{claimed}, {} left: {}",
+        "{}{place} {} by {}{claimed}, {}: {}",
         lease.backend,
         lease.kind.participle(),
         lease.owner,
-        words::since(now, lease.ends),
+        time_left(lease, now),
         lease.reason
     )
+}
+
+/// `12 m left`. Only without a daemon is it ever over for longer than a moment.
+pub(super) fn time_left(lease: &LeaseStatus, now: Timestamp) -> String {
+    if now.as_millisecond() - lease.ends.as_millisecond() < OVER_MS {
+        format!("{} left", words::since(now, lease.ends))
+    } else {
+        format!("over for {}, not ended because the daemon is down", words::since(lease.ends, now))
+    }
 }
 
 fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A running daemon ends a lease well within this time.
+const OVER_MS: i64 = 3_000;
 
 /// The default of `--for`, as the core has it.
 const _: () = assert!(lease::DEFAULT.as_secs() == 30 * 60);
@@ -206,5 +218,12 @@ more
         let text = render(&done, Paint::PLAIN, now);
         assert!(text.starts_with("web-02 in api drained by ada (claimed), 12 m left"), "{text}");
         assert!(text.contains("restore web-02 --service api\n"), "{text}");
+    }
+
+    #[test]
+    fn lease_that_nobody_ended_says_for_how_long_it_is_over() {
+        let late = "2026-11-21T10:42:00Z".parse().unwrap();
+        let expected = "web-02 drained by ada, over for 12 m, not ended because the daemon is down: kernel test";
+        assert_eq!(in_words(&lease(), late), expected);
     }
 }

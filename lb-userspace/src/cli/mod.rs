@@ -4,12 +4,15 @@
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
 mod agent;
+mod audit;
 mod backend;
+mod check;
 mod completions;
 mod config;
 mod doctor;
 mod down;
 mod flows;
+mod frozen;
 mod lease;
 mod output;
 mod plain;
@@ -19,6 +22,7 @@ mod service;
 mod stats;
 mod status;
 mod table;
+mod watch;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -37,14 +41,15 @@ pub const CONFIG: &str = "/etc/rollcall/rollcall.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   doctor found something that will not work
+  1   doctor found something that will not work, or audit something that differs
   64  the command makes no sense
   66  no such service, backend or lease
-  69  the daemon is not running
+  69  the daemon is not running; status, stats, flows and the lists then show what it left
   71  the kernel or the system refused
   75  the file changed meanwhile, or something else edits it; or too few would be left
   77  no permission: groups rollcall (read) and rollcall-admin (change)
-  78  the configuration is wrong, or would be";
+  78  the configuration is wrong, or would be
+check and watch have codes of their own: see their help";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,8 +66,9 @@ SIGHUP reads the file again. SIGTERM and Ctrl-C stop the daemon; program and flo
 them. To take them away, use `rollcall down`.";
 
 const STATUS_HELP: &str = "\
-The first line is the verdict. Exits 0 whatever it says, as long as the daemon answers; scripts look into \
-`--output json`.";
+The first line is the verdict. Exits 0 whatever it says, as long as the daemon answers; monitors use `rollcall check`, \
+scripts look into `--output json`. Where no daemon runs it shows what that left in the kernel and in state.db, begins with \
+DAEMON DOWN (`daemon.running` is false), and exits 69; that needs root.";
 
 /// An XDP layer-4 load balancer that always knows where every server is.
 #[derive(Debug, Parser)]
@@ -101,6 +107,15 @@ enum Verb {
     /// The roll call: every backend, in rotation or with the reason why not.
     #[command(after_help = STATUS_HELP)]
     Status,
+    /// The verdict for monitors: one line with performance data, and their exit codes.
+    #[command(after_help = check::HELP)]
+    Check,
+    /// For a timer beside the daemon: is it there? If not, says so in the journal and exits 2.
+    #[command(after_help = watch::HELP)]
+    Watch,
+    /// Compare maps, pins, program, tables, addresses and flow counts with what was decided.
+    #[command(after_help = audit::HELP)]
+    Audit(audit::Args),
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
     Backend(backend::Verb),
@@ -173,6 +188,9 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Run => run::run(&context).await,
             Verb::Agent(args) => agent::run(args).await,
             Verb::Status => status::run(&context).await,
+            Verb::Check => check::run(&context).await,
+            Verb::Watch => watch::run(&context).await,
+            Verb::Audit(args) => audit::run(&context, args).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,

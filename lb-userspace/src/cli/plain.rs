@@ -28,7 +28,7 @@ pub(super) fn lines(text: &str) -> Cow<'_, str> {
 }
 
 /// The same on one line, for a place in a sentence or a table.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     lines(text.trim_end()).split(['\n', '\t']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 

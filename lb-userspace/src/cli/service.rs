@@ -2,10 +2,11 @@
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, status};
+use super::{Context, Outcome, frozen, status};
 use crate::config::model::ServiceName;
 use crate::control::daemon::ControlError;
 use crate::control::schema::Services;
+use crate::daemon::frozen::Left;
 
 /// What to do with services.
 #[derive(Debug, clap::Subcommand)]
@@ -21,9 +22,10 @@ pub(super) enum Verb {
 }
 
 pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
-    let mut services: Services = context.client.get("/v1/services").await?;
+    let of_left = |left: &Left| Ok(Services::new(&left.view, &left.counters));
+    let (mut services, code) = frozen::get(context, "/v1/services", of_left).await?;
     match verb {
-        Verb::List => context.output.show(services, list),
+        Verb::List => context.output.show(services, list)?,
         Verb::Show { name } => {
             let known: Vec<_> = services.services.iter().map(|s| s.name.to_string()).collect();
             services.services.retain(|s| s.name == name);
@@ -32,9 +34,10 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
             }
             context.output.show(services, |found, paint| {
                 found.services.iter().map(|s| status::service(s, found.time, paint)).collect()
-            })
+            })?
         }
-    }
+    };
+    Ok(code)
 }
 
 fn list(services: &Services, paint: Paint) -> String {

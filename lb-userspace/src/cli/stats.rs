@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
 use super::output::{Format, Paint, Reader, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, plain, words};
+use super::{Context, Outcome, frozen, plain, words};
 use crate::control::schema::{BackendStats, Direction, Stats};
+use crate::daemon::frozen::Left;
 
 const HELP: &str = "\
 Examples:
@@ -28,9 +30,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let read = || context.client.get::<Stats>("/v1/stats");
+    let Some(seconds) = args.watch else {
+        let of_left = |left: &Left| Stats::new(&left.view, &left.counters, Timestamp::now());
+        return frozen::show(context, "/v1/stats", of_left, totals).await;
+    };
     let mut last = read().await?;
     let mut read_at = Instant::now();
-    let Some(seconds) = args.watch else { return context.output.show(last, totals) };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
     // Whoever stopped the command for a while (Ctrl-Z) gets no burst of what was missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
-use super::{Context, Outcome, lease, words};
+use super::{Context, Outcome, frozen, lease, words};
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
@@ -15,15 +15,18 @@ use crate::core::reason::ReasonKind;
 const OUTS: usize = 5;
 
 pub(super) async fn run(context: &Context) -> Outcome {
-    let status: Status = context.client.get("/v1/status").await?;
-    context.output.show(status, render)
+    frozen::show(context, "/v1/status", |left| Status::new(&left.view, &left.counters), render).await
+}
+
+/// The verdict on all, worst first: no daemon, then a suspected edge, then who is out.
+pub(super) fn first_line(status: &Status) -> (Tone, String) {
+    let alarms: Vec<String> = [frozen::in_words(status), suspicion(status)].into_iter().flatten().collect();
+    let (tone, line) = verdict(status);
+    if alarms.is_empty() { (tone, line) } else { (Tone::Bad, format!("{}; {line}", alarms.join("; "))) }
 }
 
 fn render(status: &Status, paint: Paint) -> String {
-    let (tone, line) = match suspicion(status) {
-        Some(suspicion) => (Tone::Bad, format!("{suspicion}; {}", verdict(status).1)),
-        None => verdict(status),
-    };
+    let (tone, line) = first_line(status);
     let mut out = paint.text(tone, &prose(&line, paint)) + "\n";
     for warning in warnings(status) {
         let text = prose(&format!("warning: {warning}"), paint);
@@ -60,14 +63,24 @@ fn suspicion(status: &Status) -> Option<String> {
     Some(format!("EDGE SUSPECTED for {since} in {}, {} held although down", services.join(", "), held.len()))
 }
 
-/// One line about all backends. A backend is in rotation if it is in every service that it is a member of.
-fn verdict(status: &Status) -> (Tone, String) {
-    let mut backends: BTreeMap<&str, Vec<(&ServiceStatus, &BackendStatus)>> = BTreeMap::new();
+/// A backend's places: services, and what it is there.
+type Places<'a> = BTreeMap<&'a str, Vec<(&'a ServiceStatus, &'a BackendStatus)>>;
+
+/// Backends by name with all their places.
+fn places(status: &Status) -> Places<'_> {
+    let mut backends = Places::new();
     for s in &status.services {
         for b in &s.backends {
             backends.entry(b.backend.as_str()).or_default().push((s, b));
         }
     }
+    backends
+}
+
+/// How many backends there should be, and who of them is out, in words. A backend is in rotation if it is in every service
+/// that it is a member of.
+pub(super) fn outs(status: &Status) -> (usize, Vec<String>) {
+    let backends = places(status);
     let mut names: BTreeSet<&str> = backends.keys().copied().collect();
     names.extend(status.removed.iter().map(|r| r.backend.as_str()));
     let total = names.len();
@@ -79,6 +92,13 @@ fn verdict(status: &Status) -> (Tone, String) {
             (!words.is_empty()).then(|| words.join(", "))
         })
         .collect();
+    (total, outs)
+}
+
+/// One line about all backends.
+fn verdict(status: &Status) -> (Tone, String) {
+    let (total, outs) = outs(status);
+    let backends = places(status);
     let is_unverified = |b: &BackendStatus| b.reasons.iter().any(|r| r.kind == ReasonKind::Unverified);
     let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
     let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
@@ -119,6 +139,7 @@ fn out_in_words(status: &Status, name: &str, places: &[(&ServiceStatus, &Backend
     }
     let why = match first.reasons.first() {
         Some(r) => format!("{}: {}", words::reason(r.kind), r.cause),
+        None if !status.daemon.running => return Some(format!("{name} out{of}, why is not known without the daemon")),
         None => "NO REASON KNOWN".to_owned(),
     };
     let owner = (first.reasons.first().and_then(|r| r.owner.as_deref())).or(first.owner.as_deref());
@@ -257,6 +278,9 @@ fn reason(r: &ReasonStatus, now: Timestamp) -> String {
 fn footer(status: &Status) -> String {
     let attached: Vec<_> = status.attached.iter().map(|a| format!("{} ({})", a.interface, a.mode)).collect();
     let attached = if attached.is_empty() { "no interface".to_owned() } else { attached.join(", ") };
+    if !status.daemon.running {
+        return format!("rollcall {}, no daemon; on {attached}, as read from the kernel", status.daemon.version);
+    }
     let adopted = if status.daemon.adopted { ", took over a running data plane" } else { "" };
     format!(
         "rollcall {}, up {}{adopted}; on {attached}",

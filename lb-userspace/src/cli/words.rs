@@ -94,6 +94,9 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Shed => "weight for memory",
         EventKind::SheddingStuck => "shedding does NOT help",
         EventKind::Overdue => "OVERDUE",
+        EventKind::DriftFound => "DRIFT found",
+        EventKind::DriftRepaired => "drift repaired",
+        EventKind::DriftLeft => "DRIFT LEFT",
     }
 }
 

@@ -58,6 +58,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PROBE_RISE: u32 = 2;
 /// Consecutive failures to be down.
 pub const PROBE_FALL: u32 = 3;
+/// Between two heartbeats.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// `min_in_rotation`.
 pub const MIN_IN_ROTATION: u32 = 1;
 /// Request target of an HTTP probe.
@@ -86,6 +88,8 @@ pub(super) const MIN_IN_ROTATIONS: RangeInclusive<u32> = 0..=65_535;
 pub(super) const EXPECT_BACKENDS: RangeInclusive<u32> = 1..=65_535;
 /// `expected_out`.
 pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+/// Between two heartbeats: each may take five seconds.
+pub(super) const HEARTBEAT_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(86_400);
 /// A probe's interval and timeout.
 pub(super) const PROBE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 /// `rise` and `fall`.

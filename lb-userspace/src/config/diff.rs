@@ -20,6 +20,7 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     conntrack(&mut changed, old, new);
     fixed_paths(&mut changed, old, new);
     changed.debug("control.pin_dir", &old.control.pin_dir, &new.control.pin_dir);
+    heartbeat(&mut changed, old, new);
     for (name, backend) in &new.backends {
         match old.backends.get(name) {
             None => changed.out.push(format!("backend {name} added ({})", addresses(backend))),
@@ -118,6 +119,14 @@ fn words(value: &impl Debug) -> String {
             None if text.bytes().all(|b| b.is_ascii_alphabetic()) => text.to_ascii_lowercase(),
             None => text,
         },
+    }
+}
+
+fn heartbeat(changed: &mut Changes<'_>, old: &Config, new: &Config) {
+    let url = |config: &Config| config.heartbeat.as_ref().map(|h| h.url.clone());
+    changed.debug("heartbeat.url", &url(old), &url(new));
+    if let (Some(a), Some(b)) = (&old.heartbeat, &new.heartbeat) {
+        changed.duration("heartbeat.interval", a.interval, b.interval);
     }
 }
 

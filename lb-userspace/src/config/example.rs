@@ -17,7 +17,13 @@ pub fn default_text() -> String {
         // Items that must not exist by default are commented out as a whole.
         let item = matches!(
             scope,
-            Scope::Backend | Scope::Memory | Scope::AgentCheck | Scope::Service | Scope::Probe | Scope::Member
+            Scope::Heartbeat
+                | Scope::Backend
+                | Scope::Memory
+                | Scope::AgentCheck
+                | Scope::Service
+                | Scope::Probe
+                | Scope::Member
         );
         if scope != Scope::Root {
             out.push_str(if item { "#" } else { "" });

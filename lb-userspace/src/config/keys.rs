@@ -15,6 +15,8 @@ pub(super) enum Scope {
     Conntrack,
     /// `[control]`.
     Control,
+    /// `[heartbeat]`.
+    Heartbeat,
     /// `[[backend]]`.
     Backend,
     /// `[backend.memory]`.
@@ -31,12 +33,13 @@ pub(super) enum Scope {
 
 impl Scope {
     /// All, in the order of the example.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Root,
         Self::Edge,
         Self::SourcePool,
         Self::Conntrack,
         Self::Control,
+        Self::Heartbeat,
         Self::Backend,
         Self::Memory,
         Self::AgentCheck,
@@ -53,6 +56,7 @@ impl Scope {
             Self::SourcePool => "source_pool",
             Self::Conntrack => "conntrack",
             Self::Control => "control",
+            Self::Heartbeat => "heartbeat",
             Self::Backend => "backend",
             Self::Memory => "memory",
             Self::AgentCheck => "agent_check",
@@ -70,6 +74,7 @@ impl Scope {
             Self::SourcePool => "[source_pool]",
             Self::Conntrack => "[conntrack]",
             Self::Control => "[control]",
+            Self::Heartbeat => "[heartbeat]",
             Self::Backend => "[[backend]]",
             Self::Memory => "[backend.memory]",
             Self::AgentCheck => "[backend.agent_check]",
@@ -90,6 +95,11 @@ impl Scope {
             }
             Self::Conntrack => "Limits and idle times of flows.",
             Self::Control => "Paths and listeners of the daemon.",
+            Self::Heartbeat => {
+                "A dead man's switch: while all is well, a URL elsewhere is asked; whoever watches there (such as \
+                 healthchecks.io, or Alertmanager behind a small gateway) raises the alarm when it stops. It stops with the \
+                 daemon, and while `rollcall check` is critical. Leave the table out for none."
+            }
             Self::Backend => "A server, once for each. What it serves is said by the services' members.",
             Self::Memory => "Where the memory of the backend above is read. Without this table it is not monitored.",
             Self::AgentCheck => {
@@ -166,7 +176,9 @@ const fn key(
 }
 
 use Absent::{Default, Means, Refused};
-use Scope::{AgentCheck, Backend, Conntrack, Control, Edge, Member, Memory, Probe, Root, Service, SourcePool};
+use Scope::{
+    AgentCheck, Backend, Conntrack, Control, Edge, Heartbeat, Member, Memory, Probe, Root, Service, SourcePool,
+};
 
 const INTERVAL: &str = "duration, 1s to 5m";
 const TIMEOUT: &str = "duration, 100ms to 7d";
@@ -343,6 +355,16 @@ pub(super) const KEYS: &[Key] = &[
         "\"127.0.0.1:9464\"",
         "TCP listener for Prometheus. Whoever reaches it can read it: keep it on the loopback or a management network.",
     ),
+    key(
+        Heartbeat,
+        "url",
+        "string, a URL of `http` or `https` without a user",
+        Refused,
+        "\"https://hc-ping.com/00000000-0000-0000-0000-000000000000\"",
+        "What is asked with GET. Any status from 200 to 299 will do; certificates are verified. A request that fails or takes \
+         more than 5 s is a warning, and tried again at the next time.",
+    ),
+    key(Heartbeat, "interval", "duration, 5s to 1d", Default("\"30s\""), "\"30s\"", "Time between two requests."),
     key(Backend, "name", NAME, Refused, "\"s1\"", "Its name, unique. Leases, history and the roll call go by it."),
     key(
         Backend,

@@ -77,6 +77,8 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// Paths and listeners.
     pub control: Control,
+    /// Who is told that all is well; `None`: nobody.
+    pub heartbeat: Option<Heartbeat>,
     /// Servers by name.
     pub backends: BTreeMap<BackendName, Backend>,
     /// Services in the file's order.
@@ -178,6 +180,23 @@ pub struct Control {
     pub pin_dir: PathBuf,
     /// Prometheus listener; `None`: `/metrics` on the control socket only.
     pub metrics: Option<SocketAddr>,
+}
+
+/// A URL that is asked while all is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// As it was written.
+    pub url: String,
+    /// Whether it begins with `https`.
+    pub is_https: bool,
+    /// Its host: a name or an address, IPv6 in brackets.
+    pub host: String,
+    /// Its port, or the scheme's.
+    pub port: u16,
+    /// Its path and query, beginning with `/`.
+    pub path: String,
+    /// Between two requests.
+    pub interval: Duration,
 }
 
 /// A server.

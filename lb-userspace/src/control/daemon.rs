@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::schema::AuditReport;
 use crate::config::model::{BackendName, Config, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
 use crate::core::lease::{Lease, LeaseKind};
@@ -27,6 +28,8 @@ pub trait Daemon: Clone + Send + Sync + 'static {
     fn edit(&self, edit: Edit, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
     /// Take a server out for a time, bring it back, or let go of one that was removed.
     fn duty(&self, duty: Duty, actor: Actor) -> impl Future<Output = Result<DutyOutcome, ControlError>> + Send;
+    /// Compare kernel and host with what was decided. With an actor, repair what can be, however often it was before.
+    fn audit(&self, repair: Option<Actor>) -> impl Future<Output = Result<AuditReport, ControlError>> + Send;
     /// Take the data plane down and stop.
     fn down(&self, actor: Actor) -> impl Future<Output = Result<(), ControlError>> + Send;
 }
@@ -54,10 +57,21 @@ pub struct View {
     pub created_boot_ms: u64,
     /// What people should know, worst first: a bad file at boot, a generic attach, a failed write.
     pub warnings: Vec<String>,
+    /// Those of `warnings` that do not mend themselves and need someone now.
+    pub critical: Vec<String>,
     /// The newest events, oldest first, at most 256.
     pub events: Vec<Event>,
     /// How many of the daemon's checks found a broken invariant of the core.
     pub violations: u64,
+    /// Set where no daemon runs, and this is what it left.
+    pub frozen: Option<Frozen>,
+}
+
+/// No daemon runs: leases and health are as it left them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// When it was last seen alive; `None` if that is not known.
+    pub since: Option<Time>,
 }
 
 /// Who asked.

@@ -41,7 +41,7 @@ impl FlowParams {
     }
 
     /// Checks names, phase and limit, so that a typing error is an error and not an empty list.
-    pub(super) fn check(self, view: &View) -> Result<FlowQuery, ControlError> {
+    pub fn check(self, view: &View) -> Result<FlowQuery, ControlError> {
         let (services, backends) = (&view.config.services, &view.config.backends);
         let service = self.service.map(|name| {
             let known = ServiceName::new(&name).filter(|n| services.iter().any(|s| s.name == *n));

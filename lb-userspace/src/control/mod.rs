@@ -19,6 +19,7 @@ mod server_tests;
 mod slow_tests;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod verdict;
 
 pub use flow_params::FlowParams;
 pub use listen::{Listeners, bind};

@@ -18,7 +18,8 @@ use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Applied, Backends, ConfigFile, Document, DutyDone, Envelope, Failure, Flows, Services, Stats, Status, Stopping,
+    Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Failure, Flows, Services, Stats, Status,
+    Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -37,6 +38,7 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/reload", post(reload::<D>))
         .route("/v1/edit", post(edit::<D>))
         .route("/v1/duty", post(duty::<D>))
+        .route("/v1/audit", get(audit::<D>).post(repair::<D>))
         .route("/v1/down", post(down::<D>))
         .route("/metrics", get(render_metrics::<D>))
         .fallback(unknown_path)
@@ -139,6 +141,14 @@ async fn read<T: DeserializeOwned>(request: Request, limits: Limits, what: &str)
     serde_json::from_slice(&body).map_err(|e| {
         ControlError::new(ErrorCode::Usage, format!("the request's body is no {what}: {e}")).into_response()
     })
+}
+
+async fn audit<D: Daemon>(State(daemon): State<D>) -> Answer<AuditReport> {
+    answer(daemon.audit(None).await?)
+}
+
+async fn repair<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<AuditReport> {
+    answer(daemon.audit(Some(actor.0)).await?)
 }
 
 async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {

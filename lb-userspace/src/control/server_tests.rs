@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::daemon::{Edit, ErrorCode};
 use super::listen::PerListener;
-use super::schema::{Applied, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
+use super::schema::{Applied, AuditReport, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
 use super::testing::FakeDaemon;
 use super::{FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::BackendName;
@@ -119,6 +119,16 @@ async fn daemons_error_reaches_the_client_with_code_and_hint() {
     assert_eq!(error.code, ErrorCode::Config);
     assert_eq!(error.message, "rollcall.toml:3:7: port 0");
     assert_eq!(error.hint.as_deref(), Some("use 1 to 65535"));
+}
+
+#[tokio::test]
+async fn audit_reads_by_get_and_repairs_by_post() {
+    let running = start().await;
+    let asked = |verb| running.daemon.0.lock().unwrap().verbs.contains(verb);
+    assert_eq!(running.client().get::<AuditReport>("/v1/audit").await.unwrap(), super::testing::audit());
+    assert!(asked("audit") && !asked("repair"));
+    running.client().post::<AuditReport>("/v1/audit").await.unwrap();
+    assert!(asked("repair"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
 use lb_common::conntrack::Phase;
 
 use super::daemon::{Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View};
+use super::schema::{AuditReport, Check, CheckResult};
 use crate::config::model::*;
 use crate::core::api::{
     Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
@@ -81,6 +82,7 @@ pub(crate) fn config() -> Config {
             pin_dir: "/sys/fs/bpf/rollcall".into(),
             metrics: None,
         },
+        heartbeat: None,
         backends: BTreeMap::from([
             backend("web-01", 1, None),
             backend("web-02", 2, None),
@@ -188,6 +190,8 @@ pub(crate) fn view() -> View {
             event(240, Some(("www", "web-02")), EventKind::OutOfRotation, "probe failed: connection refused"),
         ],
         violations: 0,
+        critical: vec![],
+        frozen: None,
     }
 }
 
@@ -255,6 +259,22 @@ pub(crate) fn flows() -> Vec<FlowRecord> {
     vec![record(7, 1, "198.51.100.7:50123"), record(99, 50, "[2001:db8::7]:50124")]
 }
 
+/// An audit that found one thing and repaired another.
+pub(crate) fn audit() -> AuditReport {
+    let check = |name: &str, result, evidence: &str, mend: Option<&str>| Check {
+        name: name.into(),
+        result,
+        evidence: evidence.into(),
+        why: None,
+        mend: mend.map(Into::into),
+    };
+    let checks = vec![
+        check("maps", CheckResult::Ok, "2 services, 4 members: as decided", None),
+        check("pins", CheckResult::Fail, "MEMBERS is missing", Some("plan `rollcall down` and a start")),
+    ];
+    AuditReport::new(super::schema::timestamp(NOW), vec!["www/web-02: its entry in MEMBERS was cleared".into()], checks)
+}
+
 /// A daemon that notes what it was asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeDaemon(pub(crate) Arc<Mutex<Asked>>);
@@ -295,6 +315,11 @@ impl Daemon for FakeDaemon {
     async fn duty(&self, duty: Duty, _: Actor) -> Result<DutyOutcome, ControlError> {
         self.0.lock().unwrap().duties.push(duty);
         Ok(DutyOutcome { lease: None, changes: vec!["the drain of web-02 is over; it is probed now".into()] })
+    }
+
+    async fn audit(&self, repair: Option<Actor>) -> Result<AuditReport, ControlError> {
+        self.0.lock().unwrap().verbs.insert(if repair.is_some() { "repair" } else { "audit" });
+        Ok(audit())
     }
 
     async fn down(&self, _: Actor) -> Result<(), ControlError> {

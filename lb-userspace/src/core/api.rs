@@ -334,6 +334,12 @@ pub enum EventKind {
     SheddingStuck,
     /// A reason or a removal stands past its review.
     Overdue,
+    /// Something else changed the maps, or took the program off.
+    DriftFound,
+    /// What was changed is as it was decided again.
+    DriftRepaired,
+    /// What was changed is left so: it was repaired too often within too short a time.
+    DriftLeft,
 }
 
 /// What consecutive probes say.

@@ -45,11 +45,20 @@ pub fn service_key(listen: &Listen) -> ServiceKey {
 
 /// The address of a member in use.
 pub fn member_address(member: &Member) -> IpAddr {
-    if member.family == 4 {
-        return Ipv4Addr::from(member.addr[0].to_ne_bytes()).into();
+    address(member.addr, member.family == 4)
+}
+
+/// The VIP of a service's key.
+pub fn key_address(key: &ServiceKey) -> IpAddr {
+    address(key.addr, key.family == 4)
+}
+
+fn address(words: Addr6, is_ipv4: bool) -> IpAddr {
+    if is_ipv4 {
+        return Ipv4Addr::from(words[0].to_ne_bytes()).into();
     }
     let mut octets = [0; 16];
-    for (chunk, word) in octets.chunks_exact_mut(4).zip(member.addr) {
+    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_ne_bytes());
     }
     Ipv6Addr::from(octets).into()

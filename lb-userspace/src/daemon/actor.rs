@@ -189,6 +189,7 @@ impl Actor {
         match signal {
             Signal::Stop => {
                 tracing::info!("stopping; the data plane stays up (`rollcall down` removes it)");
+                self.part();
                 Flow::Stop
             }
             Signal::Reload => {
@@ -200,6 +201,18 @@ impl Actor {
                 self.publish();
                 Flow::Run
             }
+        }
+    }
+
+    /// Notes when the daemon was last there, and says whose leases nobody will end from now on.
+    fn part(&mut self) {
+        let now = clock::now();
+        if let Err(e) = block_in_place(|| self.journal.set_mark(now)) {
+            tracing::warn!("when the daemon stopped could not be recorded: {e}");
+        }
+        for lease in self.core.roll_call(now).leases {
+            let (kind, scope, owner) = (lease.kind.name(), &lease.scope, &lease.owner.name);
+            tracing::warn!("stopping with a lease: the {kind} of {scope} by {owner} does not end while no daemon runs");
         }
     }
 

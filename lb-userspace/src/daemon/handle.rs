@@ -8,6 +8,7 @@ use super::error::{stopping, system};
 use crate::control::daemon::{
     Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View,
 };
+use crate::control::schema::AuditReport;
 use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::{Counters, FlowRecord};
 
@@ -22,6 +23,8 @@ pub enum Request {
     Edit(Edit, Actor, Reply<Outcome>),
     /// Leases and removals.
     Duty(Duty, Actor, Reply<DutyOutcome>),
+    /// Compare kernel and host with what was decided; with an actor, repair.
+    Audit(Option<Actor>, Reply<AuditReport>),
     /// Take the data plane down and stop.
     Down(Actor, Reply<()>),
 }
@@ -82,6 +85,13 @@ impl Daemon for Handle {
 
     async fn duty(&self, duty: Duty, actor: Actor) -> Result<DutyOutcome, ControlError> {
         self.ask(|reply| Request::Duty(duty, actor, reply)).await
+    }
+
+    async fn audit(&self, repair: Option<Actor>) -> Result<AuditReport, ControlError> {
+        let report = self.ask(|reply| Request::Audit(repair, reply)).await?;
+        let view = self.view().await?;
+        let counts = self.read(move |plane| Ok(super::recount::check(plane, &view))).await?;
+        Ok(report.with(counts))
     }
 
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {

@@ -5,6 +5,7 @@
 //! backends are the core's, system calls `io`'s; here is only what connects them, and the order of things.
 
 mod actor;
+mod audit;
 mod boot;
 mod bpf_error;
 pub mod clock;
@@ -13,7 +14,9 @@ mod dialogue;
 mod error;
 mod file;
 mod flows;
+pub(crate) mod frozen;
 mod handle;
+mod heartbeat;
 mod host;
 mod leases;
 pub(crate) mod lock;
@@ -22,6 +25,7 @@ mod picture;
 mod placing;
 mod probes;
 mod record;
+mod recount;
 pub(crate) mod remains;
 mod requests;
 mod revise;
@@ -130,12 +134,14 @@ async fn serve(
     actor.start(resume)?;
 
     let stop = CancellationToken::new();
+    let heartbeat = tokio::spawn(heartbeat::beat(view.clone(), report_sender.clone()));
     let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);
     collector.abort();
+    heartbeat.abort();
     stop.cancel();
     if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
         tracing::warn!("the control socket's task failed: {e}");

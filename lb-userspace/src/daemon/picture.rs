@@ -35,6 +35,8 @@ pub enum Topic {
     Watch,
     /// Pins were removed by someone else.
     Pins,
+    /// Maps or program were changed by someone else once more, and are left so.
+    Unrepaired,
     /// The program was found detached by someone else, and put back.
     Detached,
     /// The maps were found changed by someone else.
@@ -47,8 +49,31 @@ pub enum Topic {
     State,
     /// What runs cannot be recorded in `state.db`.
     Record,
+    /// The heartbeat does not arrive.
+    Heartbeat,
     /// Generic mode.
     Mode,
+}
+
+impl Topic {
+    /// Whether it does not mend itself: someone is needed now.
+    fn is_critical(self) -> bool {
+        match self {
+            Self::BadFile
+            | Self::Resume
+            | Self::Invariant
+            | Self::Apply
+            | Self::Shortage
+            | Self::Attach
+            | Self::Watch
+            | Self::Pins
+            | Self::Unrepaired
+            | Self::Addresses
+            | Self::Collect
+            | Self::Record => true,
+            Self::NoFile | Self::Detached | Self::Drift | Self::State | Self::Heartbeat | Self::Mode => false,
+        }
+    }
 }
 
 /// Warnings, events and what never changes in a run.
@@ -128,7 +153,9 @@ impl Picture {
             | EventKind::ReturnFailed
             | EventKind::Removed
             | EventKind::LeaseEnding
-            | EventKind::Overdue => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            | EventKind::Overdue
+            | EventKind::DriftFound
+            | EventKind::DriftLeft => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {
@@ -152,8 +179,10 @@ impl Picture {
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
             warnings: self.warnings.values().cloned().collect(),
+            critical: self.warnings.iter().filter(|(topic, _)| topic.is_critical()).map(|(_, w)| w.clone()).collect(),
             events: self.events.iter().map(event).collect(),
             violations: self.violations,
+            frozen: None,
         }
     }
 }

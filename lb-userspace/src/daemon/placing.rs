@@ -18,7 +18,7 @@ use super::picture::Topic;
 use super::{clock, notify};
 use crate::config::model::Config;
 use crate::control::daemon::ControlError;
-use crate::core::api::{Health, MemberCall, Time};
+use crate::core::api::{EventKind, Health, MemberCall, Time};
 use crate::core::reason::ReasonKind;
 use crate::io::bpf::types::Mode;
 use crate::io::net::{self, Managed, NetEvent, NetHandle, Placement};
@@ -169,6 +169,10 @@ impl Actor {
     /// An attached interface is gone, and with it the program there.
     pub(super) fn link_gone(&mut self, name: &str) {
         self.picture.attached.retain(|a| a.interface != name);
+        let name = name.to_owned();
+        if self.upkeep.auditor.gone.insert(name.clone()) {
+            self.tell_of_interfaces([&name], "gone, with the program on it, is interface", EventKind::DriftFound);
+        }
         self.picture.warn(Topic::Attach, format!("interface {name} is gone; the program returns with it"));
     }
 
@@ -179,7 +183,11 @@ impl Actor {
         }
         let config = self.running.config.clone();
         match self.attach(&config) {
-            Ok(()) => drop(self.place_addresses(&config).await),
+            Ok(()) => {
+                drop(self.place_addresses(&config).await);
+                let back = std::mem::take(&mut self.upkeep.auditor.gone);
+                self.tell_of_interfaces(&back, "the program is again on", EventKind::DriftRepaired);
+            }
             Err(e) => self.picture.warn(Topic::Attach, format!("the program cannot be put back: {e}")),
         }
     }
@@ -235,7 +243,7 @@ pub fn interfaces(config: &Config) -> &[String] {
 }
 
 /// Which address belongs where, with the source addresses that are `leaving`. Nothing if the operator places them.
-fn placements(config: &Config, leaving: &BTreeSet<IpAddr>) -> BTreeSet<Placement> {
+pub(super) fn placements(config: &Config, leaving: &BTreeSet<IpAddr>) -> BTreeSet<Placement> {
     let edge = &config.edge;
     let (Some(front), Some(back)) = (edge.front(), edge.back()) else { return BTreeSet::new() };
     if !edge.manage_vips || config.services.is_empty() {

@@ -43,6 +43,12 @@ impl Actor {
                 let _ = reply.send(outcome);
                 Flow::Run
             }
+            Request::Audit(repair, reply) => {
+                let report = self.audit(repair).await;
+                self.publish();
+                let _ = reply.send(report);
+                Flow::Run
+            }
             Request::Down(by, reply) => {
                 tracing::warn!(uid = by.uid, loginuid = by.loginuid, "taking the data plane down, as asked");
                 let done = self.take_down().await;

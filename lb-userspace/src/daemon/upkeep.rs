@@ -13,6 +13,7 @@ use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::actor::{Actor, Flow};
+use super::audit::Auditor;
 use super::picture::Topic;
 use super::{clock, crash, file, notify};
 use crate::core::api::Input;
@@ -34,6 +35,8 @@ const COLLECT_WITHIN: u64 = 10;
 pub enum Report {
     /// The maps as they were read, and the number of writes when the reading began.
     Verified { writes: u64, state: Result<Box<KernelState>, String> },
+    /// A heartbeat was sent, or it was not yet time for the first.
+    Heartbeat(Result<(), String>),
     /// A collection.
     Collected(Result<(), String>),
     /// Counters of leaving members were read: these have no flow.
@@ -50,12 +53,13 @@ pub struct Upkeep {
     verifying: bool,
     seeking: bool,
     pub(super) drift: Option<Instant>,
+    pub(super) auditor: Auditor,
 }
 
 impl Upkeep {
     /// Reads through `reader`, reports to `reports`.
     pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>) -> Self {
-        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None }
+        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None, auditor: Auditor::default() }
     }
 
     /// Reads beside the actor; a read that panics is reported as `failed` has it.
@@ -133,6 +137,8 @@ impl Actor {
             Report::Collected(Err(why)) => {
                 self.picture.warn(Topic::Collect, format!("old flows are not collected: {why}"));
             }
+            Report::Heartbeat(Ok(())) => self.picture.clear(Topic::Heartbeat),
+            Report::Heartbeat(Err(why)) => self.picture.warn(Topic::Heartbeat, why),
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
             }

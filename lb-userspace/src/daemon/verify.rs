@@ -5,10 +5,10 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::audit::{self, REPAIRS};
 use super::picture::Topic;
 use super::{clock, placing};
-use crate::core::api::Input;
-use crate::core::diff::diff;
+use crate::core::api::{EventKind, Input};
 use crate::core::kernel::KernelState;
 use crate::io::bpf::types::Attached;
 
@@ -23,27 +23,60 @@ impl Actor {
                 return;
             }
         };
-        let meanwhile = writes != self.writes || !self.core.roll_call(clock::now()).settled;
-        if !meanwhile {
-            let differences = diff(&state, self.core.desired()).len();
-            if differences > 0 {
-                self.upkeep.drift = Some(Instant::now());
-                self.picture.warn(
-                    Topic::Drift,
-                    format!("something else changed the maps: {differences} operations were needed to repair them"),
-                );
-                self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
-            }
+        if writes == self.writes && self.core.roll_call(clock::now()).settled {
+            self.compare(state);
         }
         self.verify_pins();
         self.verify_program().await;
     }
 
+    /// As each ten seconds, at once.
+    pub(super) async fn verify_now(&mut self) {
+        let state = block_in_place(|| self.plane.read_state()).map(Box::new).map_err(|e| e.to_string());
+        self.verified(self.writes, state).await;
+    }
+
+    /// Compares maps that were read back, and repairs unless that was done too often lately.
+    fn compare(&mut self, state: Box<KernelState>) {
+        let found = self.core.drift(&state);
+        if found.is_empty() {
+            self.upkeep.auditor.told.clear();
+            return self.picture.clear(Topic::Unrepaired);
+        }
+        let now = Instant::now();
+        self.upkeep.drift = Some(now);
+        // Found again and again while it is left, it is told once.
+        let is_new = self.upkeep.auditor.told != found;
+        if is_new {
+            self.tell_of(&found, EventKind::DriftFound);
+        }
+        if !self.upkeep.auditor.maps.take(now) {
+            let text = format!(
+                "something else changed the maps again, and they were repaired {REPAIRS} times within ten minutes, so they are \
+                 left: {}. Find out who writes to them, then `rollcall audit --repair`",
+                audit::summary(&found)
+            );
+            self.picture.warn(Topic::Unrepaired, text);
+            if is_new {
+                self.tell_of(&found, EventKind::DriftLeft);
+            }
+            self.upkeep.auditor.told = found;
+            return;
+        }
+        self.picture
+            .warn(Topic::Drift, format!("something else changed the maps: {}; repaired", audit::summary(&found)));
+        self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
+        // A write that fails has a warning of its own, and is tried again.
+        if self.core.roll_call(clock::now()).settled {
+            self.picture.clear(Topic::Unrepaired);
+            self.tell_of(&found, EventKind::DriftRepaired);
+        }
+        self.upkeep.auditor.told.clear();
+    }
+
     /// Pins cannot be put back without losing what they name; but that they are gone must be known before the restart.
     fn verify_pins(&mut self) {
-        let mut missing: Vec<String> =
-            block_in_place(|| self.plane.missing_pins()).into_iter().map(str::to_owned).collect();
-        missing.extend(self.unpinned_links().into_iter().map(|name| format!("the link of {name}")));
+        let missing = self.missing_pins();
         if missing.is_empty() {
             return self.picture.clear(Topic::Pins);
         }
@@ -60,6 +93,12 @@ impl Actor {
         self.picture.warn(Topic::Pins, text);
     }
 
+    /// Pins of maps, programs and links that somebody removed.
+    pub(super) fn missing_pins(&self) -> Vec<String> {
+        let pins = block_in_place(|| self.plane.missing_pins()).into_iter().map(str::to_owned);
+        pins.chain(self.unpinned_links().into_iter().map(|name| format!("the link of {name}"))).collect()
+    }
+
     /// Interfaces that carry the program without a pinned link.
     fn unpinned_links(&self) -> Vec<String> {
         let interfaces = if self.placing.is_placed() { placing::interfaces(&self.running.config) } else { &[] };
@@ -67,13 +106,11 @@ impl Actor {
         interfaces.iter().filter(carries).cloned().collect()
     }
 
-    async fn verify_program(&mut self) {
-        let found = match block_in_place(|| self.plane.attached()) {
-            Ok(found) => found,
-            Err(e) => return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}")),
-        };
+    /// Interfaces that should carry the program and do not; none if that cannot be seen.
+    pub(super) fn lost(&self) -> Vec<String> {
+        let Ok(found) = block_in_place(|| self.plane.attached()) else { return Vec::new() };
         if !self.placing.is_placed() {
-            return;
+            return Vec::new();
         }
         // By the configuration and not by what was attached: putting it back may have failed before.
         let missing =
@@ -81,22 +118,50 @@ impl Actor {
         // Where only the pin is gone there is nothing to put back; that is told with the pins.
         let carried = |name: &String| matches!(block_in_place(|| self.plane.carries(name)), Ok((true, _)));
         let interfaces = placing::interfaces(&self.running.config).iter();
-        let lost: Vec<String> = interfaces.filter(missing).filter(|name| !carried(name)).cloned().collect();
+        interfaces.filter(missing).filter(|name| !carried(name)).cloned().collect()
+    }
+
+    async fn verify_program(&mut self) {
+        if let Err(e) = block_in_place(|| self.plane.attached()) {
+            return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}"));
+        }
+        let lost = self.lost();
         if lost.is_empty() {
             return;
         }
         let had = |attached: &[Attached], name: &String| attached.iter().any(|a| a.interface == *name);
-        let taken: Vec<&str> =
-            lost.iter().filter(|name| had(&self.picture.attached, name)).map(String::as_str).collect();
+        let left = std::mem::take(&mut self.upkeep.auditor.left);
+        let taken: Vec<String> =
+            (lost.iter()).filter(|name| had(&self.picture.attached, name) || left.contains(*name)).cloned().collect();
         self.picture.attached.retain(|a| !lost.contains(&a.interface));
+        let what = "the program was taken off";
+        let is_new = taken.iter().any(|name| !left.contains(name));
+        if is_new {
+            self.tell_of_interfaces(&taken, what, EventKind::DriftFound);
+        }
+        let (now, names) = (Instant::now(), taken.join(" and "));
+        if !taken.is_empty() && !self.upkeep.auditor.program.take(now) {
+            let text = format!(
+                "something took the program off {names} again, and it was put back {REPAIRS} times within ten minutes, so it is \
+                 left: nothing is balanced there. Find out who takes it off, then `rollcall audit --repair`"
+            );
+            self.picture.warn(Topic::Attach, text);
+            if is_new {
+                self.tell_of_interfaces(&taken, what, EventKind::DriftLeft);
+            }
+            self.upkeep.auditor.left = taken.into_iter().collect();
+            return;
+        }
         self.place_again().await;
         if !taken.is_empty() {
             // Stays to be read when the program is long back: who did it may do it again.
-            self.upkeep.drift = Some(Instant::now());
+            self.upkeep.drift = Some(now);
             let back = lost.iter().all(|name| had(&self.picture.attached, name));
             let outcome = if back { "it was put back" } else { "it could not be put back yet" };
-            let text = format!("something took the program off {}; {outcome}", taken.join(" and "));
-            self.picture.warn(Topic::Detached, text);
+            self.picture.warn(Topic::Detached, format!("something took the program off {names}; {outcome}"));
+            if back {
+                self.tell_of_interfaces(&taken, what, EventKind::DriftRepaired);
+            }
         }
     }
 }

@@ -54,8 +54,16 @@ fn bad(result: CheckResult, name: impl Into<String>, evidence: impl Into<String>
 }
 
 fn render(report: &DoctorReport, paint: Paint) -> String {
+    let mut out = checks(&report.checks, paint);
+    let daemon = if report.daemon_running { "running" } else { "not running" };
+    out += &format!("\n{} failed, {} warned; the daemon is {daemon}\n", report.failed, report.warned);
+    out
+}
+
+/// Each check with its result, evidence, reason and mend.
+pub(super) fn checks(checks: &[Check], paint: Paint) -> String {
     let mut out = String::new();
-    for check in &report.checks {
+    for check in checks {
         let (tone, word) = match check.result {
             CheckResult::Ok => (Tone::Good, "ok  "),
             CheckResult::Warn => (Tone::Warn, "warn"),
@@ -69,8 +77,6 @@ fn render(report: &DoctorReport, paint: Paint) -> String {
             out += &format!("      mend: {mend}\n");
         }
     }
-    let daemon = if report.daemon_running { "running" } else { "not running" };
-    out += &format!("\n{} failed, {} warned; the daemon is {daemon}\n", report.failed, report.warned);
     out
 }
 

@@ -41,6 +41,7 @@ pub(super) fn check(raw: Raw, report: &Report<'_>) -> Config {
         },
         conntrack: raw.conntrack.0,
         control: raw.control,
+        heartbeat: raw.heartbeat,
         backends: backends.into_iter().map(|(name, raw)| (name.clone(), backend(name, raw))).collect(),
         services,
     }

@@ -1,13 +1,13 @@
-//! The tables that exist once: top level, edge, source pool, conntrack, control.
+//! The tables that exist once: top level, edge, source pool, conntrack, control, heartbeat.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::defaults::{self, ARENA, FLOWS, MAX_SOCKET_BYTES, TIMEOUTS};
+use super::super::defaults::{self, ARENA, FLOWS, HEARTBEAT_INTERVALS, MAX_SOCKET_BYTES, TIMEOUTS};
 use super::super::error::{At, Report};
-use super::super::model::{AttachMode, ConfigOwner, Conntrack, Control};
+use super::super::model::{AttachMode, ConfigOwner, Conntrack, Control, Heartbeat};
 use super::section::{Field, Located, Section};
 use super::values::{self, Refusal};
 
@@ -136,4 +136,13 @@ pub(super) fn control(section: Option<Section<'_, '_>>, report: &Report<'_>) -> 
     control.metrics = section.read("metrics", values::listener).value();
     section.finish();
     control
+}
+
+/// `None` after an error, which was reported.
+pub(super) fn heartbeat(mut section: Section<'_, '_>) -> Option<Heartbeat> {
+    let url = section.require("url", values::url);
+    let interval = section.read("interval", values::duration(HEARTBEAT_INTERVALS)).or(defaults::HEARTBEAT_INTERVAL);
+    section.finish();
+    let values::Url { text, is_https, host, port, path } = url.value()?;
+    Some(Heartbeat { url: text, is_https, host, port, path, interval })
 }

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::error::{At, Report};
 use super::keys::Scope;
-use super::model::{ConfigOwner, Conntrack, Control};
+use super::model::{ConfigOwner, Conntrack, Control, Heartbeat};
 pub(super) use global::{RawEdge, RawPool};
 pub(super) use memory::Source;
 pub(super) use probe::default_tcp;
@@ -32,6 +32,8 @@ pub(super) struct Raw {
     pub(super) conntrack: (Conntrack, At),
     /// `[control]`.
     pub(super) control: Control,
+    /// `[heartbeat]`.
+    pub(super) heartbeat: Option<Heartbeat>,
     /// `[[backend]]`, in the file's order.
     pub(super) backends: Vec<RawBackend>,
     /// `[[service]]`, in the file's order.
@@ -55,8 +57,9 @@ pub(super) fn read(text: &str, report: &Report<'_>) -> Option<Raw> {
     let pool = global::pool(root.table(Scope::SourcePool));
     let conntrack = global::conntrack(root.table(Scope::Conntrack));
     let control = global::control(root.table(Scope::Control), report);
+    let heartbeat = root.table(Scope::Heartbeat).and_then(global::heartbeat);
     let backends = root.tables(Scope::Backend).unwrap_or_default().into_iter().map(service::backend).collect();
     let services = root.tables(Scope::Service).unwrap_or_default().into_iter().map(service::service).collect();
     root.finish();
-    Some(Raw { owner, edge, pool, conntrack, control, backends, services })
+    Some(Raw { owner, edge, pool, conntrack, control, heartbeat, backends, services })
 }

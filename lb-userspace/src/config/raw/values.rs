@@ -187,6 +187,41 @@ pub(crate) fn listener(value: &DeValue<'_>) -> Parsed<SocketAddr> {
     if address.port() == 0 { Err(Refusal::new("the port must be 1 to 65535")) } else { Ok(address) }
 }
 
+/// A URL in its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    /// As it was written.
+    pub(crate) text: String,
+    /// `https`, not `http`.
+    pub(crate) is_https: bool,
+    /// Name or address, IPv6 in brackets.
+    pub(crate) host: String,
+    /// Its port, or the scheme's.
+    pub(crate) port: u16,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
+/// An HTTP or HTTPS URL.
+pub(crate) fn url(value: &DeValue<'_>) -> Parsed<Url> {
+    let text = string(value)?;
+    let refused = || Refusal::new("must be a URL that begins with http:// or https://");
+    let uri: hyper::Uri = text.parse().map_err(|_| refused())?;
+    let is_https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(refused()),
+    };
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Refusal::new("must not hold a user or password: they would be shown wherever the URL is"));
+    }
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(refused)?;
+    let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let (host, path) = (host.to_owned(), if path.starts_with('/') { path.to_owned() } else { format!("/{path}") });
+    Ok(Url { text: text.to_owned(), is_https, host, port, path })
+}
+
 /// A range of ports.
 pub(crate) fn ports(value: &DeValue<'_>) -> Parsed<RangeInclusive<u16>> {
     range(string(value)?, 1..=65535).ok_or_else(|| Refusal::new("must be first-last with 1 <= first <= last <= 65535"))

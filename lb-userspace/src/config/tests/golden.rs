@@ -331,6 +331,20 @@ socket = "run/control.sock"
 #[case::socket_path_too_long("[edge]", r#"[control]
 socket = "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 [edge]"#, r#"r.toml:3:10: control.socket = "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…: a socket's path has at most 107 bytes; choose a shorter one"#)]
+#[case::heartbeat_without_url(
+    "[edge]",
+    r#"[heartbeat]
+interval = "1s"
+[edge]"#,
+    r#"r.toml:2:2: heartbeat.url: is missing; add url = "https://hc-ping.com/00000000-0000-0000-0000-000000000000"
+r.toml:3:12: heartbeat.interval = "1s": must be 5s to 1d; for example interval = "30s""#
+)]
+#[case::heartbeat_of_another_scheme("[edge]", r#"[heartbeat]
+url = "ftp://example.org/"
+[edge]"#, r#"r.toml:3:7: heartbeat.url = "ftp://example.org/": must be a URL that begins with http:// or https://; for example url = "https://hc-ping.com/00000000-0000-0000-0000-000000000000""#)]
+#[case::heartbeat_with_a_password("[edge]", r#"[heartbeat]
+url = "https://ada:secret@example.org/"
+[edge]"#, r#"r.toml:3:7: heartbeat.url = "https://ada:secret@example.org/": must not hold a user or password: they would be shown wherever the URL is; for example url = "https://hc-ping.com/00000000-0000-0000-0000-000000000000""#)]
 #[case::metrics_without_port("[edge]", r#"[control]
 metrics = "127.0.0.1"
 [edge]"#, r#"r.toml:3:11: control.metrics = "127.0.0.1": must be an IP address and a port, an IPv6 address in square brackets; for example metrics = "127.0.0.1:9464""#)]

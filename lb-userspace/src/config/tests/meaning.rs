@@ -136,6 +136,11 @@ fn load_of_what_is_no_text_says_where_and_what_to_do() {
     "backend s2: agent_check unset -> 192.0.2.12:9777 every 5s"
 )]
 #[case("[edge]", "[conntrack]\ntcp_timeout = \"1h\"\n[edge]", "conntrack.tcp_timeout 2h4m -> 1h")]
+#[case(
+    "[edge]",
+    "[heartbeat]\nurl = \"https://hc.example/1\"\n[edge]",
+    "heartbeat.url unset -> \"https://hc.example/1\""
+)]
 #[case("[edge]", "[control]\nmetrics = \"127.0.0.1:9464\"\n[edge]", "control.metrics unset -> 127.0.0.1:9464")]
 #[case(
     "port = 80\n\n# M",

@@ -4,6 +4,8 @@
 //! names (`_ms`, `_bytes`). The same types serialize in the daemon and deserialize in the CLI. JSON Schema files are in
 //! `docs/schema`, held equal to these types by a test.
 
+mod audit;
+mod check;
 mod config;
 mod doctor;
 mod duty;
@@ -20,6 +22,8 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use audit::AuditReport;
+pub use check::{CheckReport, CheckState, Figures, Finding};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
 pub use duty::{DutyDone, LeaseStatus, RemovedStatus};

@@ -24,6 +24,9 @@ pub struct Status {
     pub attached: Vec<Attachment>,
     /// What people should know, worst first.
     pub warnings: Vec<String>,
+    /// Those of `warnings` that do not mend themselves and need someone now.
+    #[serde(default)]
+    pub critical: Vec<String>,
     /// Whether the kernel holds all that was decided.
     pub settled: bool,
     /// Whether so many backends failed at once that the edge itself is suspected; tables are held meanwhile.
@@ -57,15 +60,23 @@ pub struct SuspicionStatus {
     pub cause: String,
 }
 
-/// The daemon that answers.
+/// The daemon that answers; or, where none runs, what is known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DaemonStatus {
-    /// Its version.
+    /// Whether it runs. If not, this is what it left, as maps and `state.db` say: leases and health are frozen, `health` is
+    /// `unknown`, `weight_effective` is the configured weight or 0, and `since` is when the daemon was last seen.
+    #[serde(default = "runs")]
+    pub running: bool,
+    /// If it does not run: when it was last seen alive (a mark of each minute, and of an orderly end); null if that is not
+    /// known.
+    #[serde(default)]
+    pub down_since: Option<Timestamp>,
+    /// Its version; the command's, if it does not run.
     pub version: String,
-    /// Its process.
+    /// Its process; 0 if it does not run.
     pub pid: u32,
-    /// When it started.
+    /// When it started; if it does not run, when it was last seen.
     pub started: Timestamp,
     /// Whether it found a running data plane and took it over.
     pub adopted: bool,
@@ -243,7 +254,8 @@ pub struct EventStatus {
     pub time: Timestamp,
     /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
     /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
-    /// `forgotten`, `decommissioned` or `overdue`; later versions add kinds.
+    /// `forgotten`, `decommissioned`, `overdue`, `drift_found`, `drift_repaired` or `drift_left`; later versions add
+    /// kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
@@ -261,6 +273,11 @@ pub struct Services {
     pub time: Timestamp,
     /// Services in the configuration's order.
     pub services: Vec<ServiceStatus>,
+}
+
+/// Of a daemon that does not say it: whoever answers runs.
+fn runs() -> bool {
+    true
 }
 
 impl Document for Status {
@@ -291,8 +308,10 @@ impl Status {
         Self {
             time: timestamp(view.roll_call.time),
             daemon: DaemonStatus {
+                running: view.frozen.is_none(),
+                down_since: view.frozen.and_then(|frozen| frozen.since).map(timestamp),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
+                pid: if view.frozen.is_none() { std::process::id() } else { 0 },
                 started: timestamp(view.started),
                 adopted: view.adopted,
                 data_plane_created: timestamp(created),
@@ -301,6 +320,7 @@ impl Status {
             },
             attached: view.attached.iter().map(Attachment::new).collect(),
             warnings: view.warnings.clone(),
+            critical: view.critical.clone(),
             settled: view.roll_call.settled,
             edge_suspected: !view.roll_call.suspicions.is_empty(),
             suspicions: view.roll_call.suspicions.iter().map(SuspicionStatus::new).collect(),

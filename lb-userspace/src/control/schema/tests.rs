@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::*;
-use crate::control::daemon::{ControlError, DutyOutcome, ErrorCode, Outcome};
+use crate::control::daemon::{ControlError, DutyOutcome, ErrorCode, Frozen, Outcome};
 use crate::control::testing;
 
 fn time() -> Timestamp {
@@ -100,6 +100,37 @@ fn doctor_report_fits_its_schema_and_returns_equal() {
     let report = DoctorReport::new(false, vec![one(CheckResult::Ok), one(CheckResult::Warn), one(CheckResult::Fail)]);
     assert_eq!((report.failed, report.warned), (1, 1));
     check(report);
+}
+
+#[test]
+fn audit_and_check_fit_their_schemas_and_return_equal() {
+    check(testing::audit());
+    let finding = |state| Finding { state, text: "www/web-02: out".into(), in_verdict: true };
+    let figures = Figures { backends: 3, in_rotation: 2, leases: 1, removed: 0, critical: 1, flows_active: 10 };
+    check(CheckReport {
+        time: time(),
+        state: CheckState::Critical,
+        verdict: "2 of 3 in rotation".into(),
+        findings: vec![finding(CheckState::Critical), finding(CheckState::Warning)],
+        figures: Some(figures),
+    });
+}
+
+#[test]
+fn status_of_what_a_daemon_left_fits_its_schema_and_says_so() {
+    let mut view = testing::view();
+    view.frozen = Some(Frozen { since: Some(testing::before(720)) });
+    let status = Status::new(&view, &testing::counters());
+    assert_eq!((status.daemon.running, status.daemon.pid), (false, 0));
+    assert_eq!(status.daemon.down_since.map(|t| t.to_string()).as_deref(), Some("2026-03-01T11:48:00Z"));
+    check(status);
+}
+
+#[test]
+fn status_of_a_daemon_that_does_not_say_it_is_of_one_that_runs() {
+    let mut old = serde_json::to_value(Status::new(&testing::view(), &testing::counters())).unwrap();
+    old["daemon"].as_object_mut().unwrap().retain(|key, _| key != "running" && key != "down_since");
+    assert!(serde_json::from_value::<Status>(old).unwrap().daemon.running);
 }
 
 #[test]

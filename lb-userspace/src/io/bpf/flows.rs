@@ -1,7 +1,7 @@
 //! Listing flows. A flow is its reverse entry, which exists for the whole of its life; its forward entry, if it has one
 //! yet, only adds when the client was last heard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
@@ -91,6 +91,14 @@ impl DataPlane {
         Ok(used)
     }
 
+    /// Flows that are open now, by member id: counted in the tables, where the counters say it too.
+    pub fn active_by_member(&self) -> Result<BTreeMap<u32, u64>, BpfError> {
+        let mut active = BTreeMap::new();
+        count(&self.maps.flows4, &mut active)?;
+        count(&self.maps.flows6, &mut active)?;
+        Ok(active)
+    }
+
     fn list<A: Copy + 'static>(
         &self,
         map: &HashMap<MapData, FlowKey<A>, Flow<A>>,
@@ -143,6 +151,23 @@ where
             used.insert(source);
         }
         if used.len() == sources.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// Adds the open flows of a map, each of which has one reverse entry.
+fn count<A: Copy + 'static>(
+    map: &HashMap<MapData, FlowKey<A>, Flow<A>>,
+    active: &mut BTreeMap<u32, u64>,
+) -> Result<(), BpfError>
+where
+    FlowKey<A>: Pod,
+    Flow<A>: Pod,
+{
+    batch::for_each(map, |_, flow| {
+        if flow.direction == Direction::Reverse as u32 && State(flow.state).is_active() {
+            *active.entry(flow.member).or_default() += 1;
+        }
+        ControlFlow::Continue(())
     })
 }
 

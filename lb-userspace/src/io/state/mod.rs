@@ -10,7 +10,7 @@ mod roll_call;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 pub use error::StateError;
 
@@ -142,6 +142,16 @@ impl State {
             Ok((_, _, found)) if found != "ok" => Err(StateError::Damaged { path, found }),
             Ok((_, found, _)) if found > known => Err(StateError::Newer { path, found, known }),
             Ok((db, ..)) => Ok(Self { db, path }),
+            Err(source) => Err(StateError::Sqlite { path, source }),
+        }
+    }
+
+    /// Opens `state.db` in `dir` to read it, while no daemon runs. Nothing is changed, so the tables may be an older
+    /// version's; what a crash left half written is an error until the next daemon has ended it.
+    pub fn open_readonly(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join("state.db");
+        match Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
+            Ok(db) => Ok(Self { db, path }),
             Err(source) => Err(StateError::Sqlite { path, source }),
         }
     }

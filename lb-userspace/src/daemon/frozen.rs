@@ -1,0 +1,184 @@
+//! What a daemon that no longer runs left in force: maps, links, leases, removals. Read, and nothing changed; a daemon
+//! that starts meanwhile is not disturbed.
+
+use std::os::linux::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::clock;
+use super::error::system;
+use crate::config::{self, PathKey, model::Config};
+use crate::control::FlowParams;
+use crate::control::daemon::{ControlError, Frozen, View};
+use crate::control::schema::Flows;
+use crate::core::api::Time;
+use crate::core::frozen;
+use crate::core::lease::{Lease, Mark};
+use crate::core::removed::Removed;
+use crate::io::bpf::types::Counters;
+use crate::io::bpf::{BpfError, DataPlane};
+use crate::io::state::{State, StateError};
+
+/// What is left.
+pub struct Left {
+    /// As a daemon would show it.
+    pub view: View,
+    /// Counters, read now.
+    pub counters: Counters,
+    /// The maps, opened to be read.
+    pub plane: DataPlane,
+}
+
+impl Left {
+    /// Flows that match, read now.
+    pub fn flows(&self, params: FlowParams) -> Result<Flows, ControlError> {
+        let filter = super::flows::filter(&params.check(&self.view)?, &self.view)?;
+        let (records, more) = self.plane.flows(&filter).map_err(|e| system(e.to_string()))?;
+        Ok(Flows::new(&self.view, &records, more, jiff::Timestamp::now()))
+    }
+}
+
+/// Reads what the daemon of the configuration file at `file` left. `None`: a daemon holds its lock, so it runs, whatever
+/// its socket says. An error says in words why nothing can be shown.
+pub fn read(file: &Path) -> Option<Result<Left, String>> {
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let loaded = config::load(&path);
+    let state_dir = loaded.as_ref().map_or_else(
+        |_| config::path_in(&config::text_of(&path).unwrap_or_default(), PathKey::StateDir),
+        |loaded| loaded.config.control.state_dir.clone(),
+    );
+    if is_locked(&state_dir.join("lock")) {
+        return None;
+    }
+    let record = Record::read(&state_dir, &path);
+    let file_sha256 = loaded.as_ref().ok().map(|loaded| loaded.sha256.clone());
+    // What ran last names what is in the maps; the file may say something else by now.
+    let ran = record.text.as_deref().and_then(|text| Some((config::parse(text, &path).ok()?, text.to_owned())));
+    let ran = ran.or_else(|| loaded.ok().map(|loaded| (loaded.config, loaded.text)));
+    let Some((config, text)) = ran else {
+        return Some(Err(
+            "neither state.db nor the configuration file says what ran, so what it left has no names".into()
+        ));
+    };
+    let differs = file_sha256.is_none_or(|sha256| sha256 != config::sha256(&text));
+    Some(left(config, text, path, differs, record))
+}
+
+fn left(config: Config, text: String, path: PathBuf, file_differs: bool, record: Record) -> Result<Left, String> {
+    let failed = |e: BpfError| match e {
+        BpfError::NotRunning { .. } => "no data plane is up: this host forwards nothing".to_owned(),
+        e => format!("what it left cannot be read: {e}"),
+    };
+    let plane = DataPlane::open_readonly(&config.control.pin_dir).map_err(failed)?;
+    let kernel = plane.read_state().map_err(failed)?;
+    let counters = plane.counters().map_err(failed)?;
+    let now = clock::now();
+    let since = record.seen.map(|time| time.seen_at(now));
+    let roll_call = frozen::roll_call(&config, &kernel, &record.leases, &record.removed, since.unwrap_or(now), now);
+    let mut warnings = record.unreadable;
+    let attached = plane.attached().unwrap_or_else(|e| {
+        warnings.push(format!("where the program is cannot be read: {e}"));
+        Vec::new()
+    });
+    let view = View {
+        roll_call,
+        config: Arc::new(config),
+        config_text: text.into(),
+        config_path: path,
+        file_differs,
+        attached,
+        started: since.unwrap_or(now),
+        adopted: false,
+        created_boot_ms: plane.meta().created_boot_ns / 1_000_000,
+        critical: warnings.clone(),
+        warnings,
+        events: Vec::new(),
+        violations: 0,
+        frozen: Some(Frozen { since }),
+    };
+    Ok(Left { view, counters, plane })
+}
+
+/// What `state.db` says.
+#[derive(Default)]
+struct Record {
+    leases: Vec<Lease>,
+    removed: Vec<Removed>,
+    /// The configuration that ran last.
+    text: Option<String>,
+    /// When a daemon was last certainly alive, in this boot or an earlier one.
+    seen: Option<Time>,
+    /// What could not be read, in words.
+    unreadable: Vec<String>,
+}
+
+impl Record {
+    /// Reads what can be read.
+    fn read(state_dir: &Path, path: &Path) -> Self {
+        let mut record = Self::default();
+        if let Err(e) = record.fill(state_dir, path) {
+            record.unreadable.push(format!("leases and removals cannot be read without the daemon: {e}"));
+        }
+        record
+    }
+
+    fn fill(&mut self, state_dir: &Path, path: &Path) -> Result<(), StateError> {
+        let state = State::open_readonly(state_dir)?;
+        self.text = state.last_revision(path)?.map(|revision| revision.recorded.text);
+        let mark = state.mark()?;
+        let (leases, mut unreadable) = state.leases()?;
+        let (removed, more) = state.removed()?;
+        unreadable.extend(more);
+        self.unreadable.extend(unreadable.into_iter().map(|what| format!("cannot be read: {what}")));
+        self.removed = removed;
+        self.seen = mark.as_ref().map(|mark| mark.time);
+        self.leases = carried(leases, mark.as_ref());
+        Ok(())
+    }
+}
+
+/// Leases by this boot's clock, as the next daemon will take them.
+fn carried(mut leases: Vec<Lease>, mark: Option<&Mark>) -> Vec<Lease> {
+    let now = clock::now();
+    // A host that does not tell its boots apart shows them as they were stored.
+    if let Ok(boot_id) = clock::boot_id() {
+        for lease in &mut leases {
+            lease.carry_over(mark, &boot_id, now);
+        }
+    }
+    leases
+}
+
+/// Whether a process holds a lock on the file. By the kernel's list: to try it would take it from a daemon that starts.
+fn is_locked(file: &Path) -> bool {
+    let (Ok(meta), Ok(locks)) = (std::fs::metadata(file), std::fs::read_to_string("/proc/locks")) else { return false };
+    let (major, minor) = (nix::sys::stat::major(meta.st_dev()), nix::sys::stat::minor(meta.st_dev()));
+    let place = format!(" {major:02x}:{minor:02x}:{} ", meta.st_ino());
+    locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::lock::InstanceLock;
+
+    #[test]
+    fn lock_is_seen_while_it_is_held_and_not_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lock");
+        assert!(!is_locked(&file));
+        let lock = InstanceLock::take(dir.path()).unwrap();
+        assert!(is_locked(&file));
+        drop(lock);
+        assert!(!is_locked(&file));
+    }
+
+    #[test]
+    fn record_without_a_state_is_empty_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::read(dir.path(), &dir.path().join("rollcall.toml"));
+        assert!(record.leases.is_empty() && record.text.is_none());
+        assert_eq!(record.unreadable.len(), 1, "{:?}", record.unreadable);
+        assert!(!dir.path().join("state.db").exists(), "reading makes no file");
+    }
+}
