@@ -4,6 +4,7 @@
 mod boot;
 mod edits;
 mod interfaces;
+mod journal;
 mod leases;
 mod leaving;
 mod process;

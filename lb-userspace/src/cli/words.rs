@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::output::Tone;
 use crate::core::api::EventKind;
 use crate::core::reason::ReasonKind;
 
@@ -85,6 +86,30 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Forgotten => "forgotten",
         EventKind::Decommissioned => "decommissioned",
         EventKind::Overdue => "OVERDUE",
+        EventKind::DaemonStarted => "daemon started",
+        EventKind::DaemonStopped => "daemon stopped",
+        EventKind::RevisionApplied => "revision applied",
+        EventKind::DriftFound => "DRIFT found",
+        EventKind::DriftRepaired => "drift repaired",
+        EventKind::ProgramLost => "PROGRAM LOST",
+        EventKind::ProgramAttached => "program attached",
+        EventKind::WarningRaised => "WARNING raised",
+        EventKind::WarningCleared => "warning cleared",
+        EventKind::EventsLost => "EVENTS LOST",
+    }
+}
+
+/// What an event means for the pool.
+pub(super) fn event_tone(kind: EventKind) -> Tone {
+    match kind {
+        EventKind::Up | EventKind::InRotation | EventKind::DriftRepaired | EventKind::WarningCleared => Tone::Good,
+        EventKind::Down | EventKind::OutOfRotation | EventKind::ProgramLost | EventKind::EventsLost => Tone::Bad,
+        EventKind::Configured
+        | EventKind::RevisionApplied
+        | EventKind::DaemonStarted
+        | EventKind::DaemonStopped
+        | EventKind::ProgramAttached => Tone::Plain,
+        _ => Tone::Warn,
     }
 }
 

@@ -75,6 +75,9 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// Who acts where no person does.
+pub const DAEMON: &str = "the daemon";
+
 /// Who changed the configuration, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Author {
@@ -202,6 +205,8 @@ pub struct Event {
     pub service: Option<ServiceName>,
     /// What.
     pub kind: EventKind,
+    /// Who did it, by name, if a person did.
+    pub by: Option<String>,
     /// Why, in words.
     pub cause: String,
 }
@@ -256,6 +261,26 @@ pub enum EventKind {
     Decommissioned,
     /// A reason or a removal stands past its review.
     Overdue,
+    /// The daemon started: with a new data plane, or with the one that it found.
+    DaemonStarted,
+    /// The daemon was stopped; the data plane stays, unless it was taken down.
+    DaemonStopped,
+    /// A configuration runs from now on.
+    RevisionApplied,
+    /// Someone else changed the maps.
+    DriftFound,
+    /// The maps are again as decided.
+    DriftRepaired,
+    /// The program is no longer on an interface.
+    ProgramLost,
+    /// The program is on the interfaces.
+    ProgramAttached,
+    /// A warning stands from now on, or changed.
+    WarningRaised,
+    /// A warning is over.
+    WarningCleared,
+    /// Events could not be kept.
+    EventsLost,
 }
 
 /// What consecutive probes say.

@@ -14,11 +14,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::actor::{Actor, Flow};
 use super::picture::Topic;
+use super::samples::Sampler;
 use super::{clock, crash, file, notify, placing};
-use crate::core::api::Input;
+use crate::core::api::{EventKind, Input};
 use crate::core::diff::diff;
 use crate::core::kernel::KernelState;
 use crate::io::bpf::DataPlane;
+use crate::io::bpf::types::Counters;
 
 /// Seconds between two looks at the file and at leaving members.
 const LOOK_EVERY: u64 = 5;
@@ -26,6 +28,8 @@ const LOOK_EVERY: u64 = 5;
 const MARK_EVERY: u64 = 60;
 /// Seconds between two comparisons of the maps with what was decided.
 const VERIFY_EVERY: u64 = 10;
+/// Seconds between two samples of the counters for the journal.
+const SAMPLE_EVERY: u64 = 60;
 /// How long a found and repaired difference stays a warning.
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
 /// Every record and every half-open bucket is examined within so many seconds.
@@ -37,6 +41,8 @@ pub enum Report {
     Verified { writes: u64, state: Result<Box<KernelState>, String> },
     /// A collection.
     Collected(Result<(), String>),
+    /// Counters were read for the journal.
+    Counted(Box<Counters>),
     /// Counters of leaving members were read: these have no flow.
     Drained(Vec<u32>),
     /// All flows were read, `writes` as above: these leaving source addresses have none.
@@ -51,12 +57,14 @@ pub struct Upkeep {
     verifying: bool,
     seeking: bool,
     drift: Option<Instant>,
+    sampler: Sampler,
 }
 
 impl Upkeep {
-    /// Reads through `reader`, reports to `reports`.
-    pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>) -> Self {
-        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None }
+    /// Reads through `reader`, reports to `reports`; `adopted`: of a data plane that was found.
+    pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>, adopted: bool) -> Self {
+        let sampler = Sampler::new(adopted);
+        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None, sampler }
     }
 
     /// Reads beside the actor.
@@ -78,6 +86,11 @@ impl Actor {
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
+        self.picture.look_at_journal();
+        if self.upkeep.seconds % SAMPLE_EVERY == 1 {
+            // What cannot be read now is read a minute later.
+            self.upkeep.beside(|plane| Some(Report::Counted(Box::new(plane.counters().ok()?))));
+        }
         if self.upkeep.seconds % MARK_EVERY == 1
             && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
         {
@@ -112,6 +125,10 @@ impl Actor {
             Report::Collected(Ok(())) => self.picture.clear(Topic::Collect),
             Report::Collected(Err(why)) => {
                 self.picture.warn(Topic::Collect, format!("old flows are not collected: {why}"));
+            }
+            Report::Counted(counters) => {
+                let call = self.core.roll_call(clock::now());
+                self.picture.pen().samples(self.upkeep.sampler.take(&call, &counters));
             }
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
@@ -183,7 +200,12 @@ impl Actor {
                     Topic::Drift,
                     format!("something else changed the maps: {differences} operations were needed to repair them"),
                 );
+                let cause = format!("{differences} operations are needed");
+                self.picture.happened(EventKind::DriftFound, None, cause);
                 self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
+                if self.core.roll_call(clock::now()).settled {
+                    self.picture.happened(EventKind::DriftRepaired, None, "the maps are as decided".to_owned());
+                }
             }
         }
         self.verify_pins();
@@ -224,6 +246,9 @@ impl Actor {
                 self.upkeep.drift = Some(Instant::now());
                 let text = format!("something took the program off {taken}; it was put back");
                 self.picture.warn(Topic::Detached, text);
+                let cause = format!("something took it off {taken}");
+                self.picture.happened(EventKind::ProgramLost, None, cause);
+                self.picture.attached.retain(|a| found.iter().any(|f| f.ifindex == a.ifindex));
             }
             self.place_again().await;
         }
