@@ -64,8 +64,9 @@ impl FlowHash {
 /// cost. No security rests on it.
 #[inline(always)]
 pub const fn tag4(key: &FlowKey4) -> u32 {
-    let addrs = (key.src as u64) << 32 | key.dst as u64;
-    let rest = (key.ports as u64) << 32 | key.proto as u64;
+    // Both words as one load each yields them.
+    let addrs = key.src as u64 | (key.dst as u64) << 32;
+    let rest = key.ports as u64 | (key.proto as u64) << 32;
     (addrs.wrapping_mul(C1).wrapping_add(rest.wrapping_mul(C2)) >> 32) as u32
 }
 

@@ -23,6 +23,18 @@ static STEP: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
 static UNDER_TEST: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+/// Writes the template over the packet at `data`.
+///
+/// # Safety
+/// [`RESTORED`] bytes at `data` are the packet's.
+#[inline(always)]
+unsafe fn restore(data: usize, template: &[u64; RESTORED / 8]) {
+    for (i, word) in template.iter().enumerate() {
+        // SAFETY: the caller's. Volatile, or it becomes a byte-wise copy.
+        unsafe { (data as *mut u64).add(i).write_volatile((&raw const *word).read_volatile()) };
+    }
+}
+
 /// Restores the packet, then runs the program under test.
 #[xdp]
 pub fn restored(ctx: XdpContext) -> u32 {
@@ -30,13 +42,13 @@ pub fn restored(ctx: XdpContext) -> u32 {
     if data + RESTORED > end {
         return XDP_ABORTED;
     }
-    let Some(template) = TEMPLATE.get(0) else { return XDP_ABORTED };
-    for i in 0..RESTORED / 8 {
-        // SAFETY: within the packet; volatile, or it becomes a byte-wise copy.
-        unsafe { (data as *mut u64).add(i).write_volatile((&raw const template[i]).read_volatile()) };
-    }
+    let Some(template) = TEMPLATE.get(0) else {
+        return XDP_ABORTED;
+    };
+    // SAFETY: so many bytes are there.
+    unsafe { restore(data, template) };
     // SAFETY: a program array's entry, or nothing.
-    let _ = unsafe { UNDER_TEST.tail_call(&ctx, 0) };
+    unsafe { UNDER_TEST.tail_call(&ctx, 0) };
     XDP_ABORTED
 }
 
@@ -50,18 +62,16 @@ pub fn varied(ctx: XdpContext) -> u32 {
     let (Some(template), Some(count), Some(mask)) = (TEMPLATE.get(0), STEP.get_ptr_mut(0), STEP.get(1)) else {
         return XDP_ABORTED;
     };
-    for i in 0..RESTORED / 8 {
-        // SAFETY: as above.
-        unsafe { (data as *mut u64).add(i).write_volatile((&raw const template[i]).read_volatile()) };
-    }
-    // SAFETY: an array's value; benchmarks run on one CPU. Bytes 28 and 29 are the end of the source address, 34 and 35
+    // SAFETY: so many bytes are there.
+    unsafe { restore(data, template) };
+    // SAFETY: an array's value; benchmarks run on one CPU. A program array's entry, or nothing. Bytes 28 and 29 are the end of the source address, 34 and 35
     // the source port.
     unsafe {
         let n = *count & *mask;
         *count += 1;
         ((data + 34) as *mut u16).write_unaligned(n as u16);
         ((data + 28) as *mut u16).write_unaligned((n >> 16) as u16);
-        let _ = UNDER_TEST.tail_call(&ctx, 0);
+        UNDER_TEST.tail_call(&ctx, 0);
     }
     XDP_ABORTED
 }

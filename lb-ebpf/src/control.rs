@@ -1,7 +1,7 @@
 //! What moves a flow from phase to phase: TCP's control segments, answers, and the end. The phases themselves are
 //! `lb_common::conntrack`'s; the reverse entry's state word is the authority.
 
-use aya_ebpf::{helpers::bpf_jiffies64, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{Flow, FlowKey, Reason};
 use lb_common::conntrack::{Direction, Event, Phase, State};
 use lb_common::wire::load::load32;
@@ -14,6 +14,7 @@ use crate::forward::is_to_us;
 use crate::frame::Window;
 use crate::maps::SETTINGS;
 use crate::step::Step;
+use crate::time::jiffies;
 
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;
@@ -41,7 +42,7 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
     // SAFETY: this CPU's.
     let frame = unsafe { &*work }.found.frame();
     let key = frame.key;
-    // SAFETY: map values, here and below; words that others change are changed by compare-and-swap.
+    // SAFETY: a map value.
     let (service, from_client) = unsafe { ((*flow).service, (*flow).direction == Direction::Forward as u32) };
     let window = Window::new(ctx);
     let (Some(link), Some(ip), Some(tcp)) =
@@ -66,8 +67,10 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
         return count::drop_of(service, Reason::DropFlags);
     }
     let authority = if from_client {
+        // SAFETY: a map value.
         let reverse = answer_key::<F>(unsafe { &*flow }, key.proto);
         match F::flows().get_ptr_mut(&reverse) {
+            // SAFETY: likewise.
             Some(reverse) if is_opposite::<F>(unsafe { &*reverse }, key) => reverse,
             _ => {
                 // An orphan cannot be forwarded back; give its tuple up.
@@ -78,6 +81,7 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
     } else {
         flow
     };
+    // SAFETY: a map value; its word is moved by compare-and-swap alone.
     let state = State(unsafe { (*authority).state });
     if flags & l4::SYN != 0 {
         if !from_client {
@@ -95,6 +99,7 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
         return Step::MISS;
     }
     if flags & l4::RST != 0 {
+        // SAFETY: a map value.
         count::member(unsafe { (*authority).member }, |stats| match from_client {
             true => stats.resets_client += 1,
             false => stats.resets_backend += 1,
@@ -112,7 +117,7 @@ pub fn answer<F: Family>(reverse: *mut Flow<F::Addr>, seq: u32) {
     // SAFETY: a map value.
     unsafe {
         (*reverse).seq = seq;
-        let now = bpf_jiffies64() as u32;
+        let now = jiffies() as u32;
         if advance(reverse, Event::Answered) != 0 && (*reverse).answered == 0 {
             (*reverse).answered = now | 1;
             let waited = u64::from(now.wrapping_sub((*reverse).opened));
@@ -135,11 +140,13 @@ pub fn advance<A>(authority: *mut Flow<A>, event: Event) -> u32 {
     // SAFETY: a map value.
     let (word, member) = unsafe { (&raw mut (*authority).state, (*authority).member) };
     for _ in 0..=State::MOVES {
+        // SAFETY: as above, here and below.
         let old = State(unsafe { word.read_volatile() });
         let new = old.after(event);
         if old.0 == new.0 {
             return 0;
         }
+        // SAFETY: see above.
         if unsafe { swap32(word, old.0, new.0) } {
             if old.is_active() && !new.is_active() {
                 count::member(member, |stats| stats.closed += 1);

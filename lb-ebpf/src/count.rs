@@ -8,6 +8,7 @@ use crate::maps::{MEMBER_STATS, SERVICE_STATS, TRAFFIC, VERDICTS};
 #[inline(always)]
 fn count(reason: Reason) {
     if let Some(n) = VERDICTS.get_ptr_mut(reason as u32) {
+        // SAFETY: a value of this CPU.
         unsafe { *n += 1 };
     }
 }
@@ -30,6 +31,7 @@ pub fn drop(reason: Reason) -> u32 {
 #[inline(always)]
 pub fn drop_of(service: u32, reason: Reason) -> u32 {
     if let Some(stats) = SERVICE_STATS.get_ptr_mut(service) {
+        // SAFETY: a value of this CPU.
         unsafe { (*stats).drops[reason as usize] += 1 };
     }
     drop(reason)
@@ -45,6 +47,7 @@ pub fn sent(reason: Reason) {
 #[inline(always)]
 pub fn forwarded(slot: u32, bytes: u32) {
     if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+        // SAFETY: a value of this CPU.
         unsafe {
             (*traffic).packets += 1;
             (*traffic).bytes += u64::from(bytes);
@@ -56,6 +59,7 @@ pub fn forwarded(slot: u32, bytes: u32) {
 #[inline(always)]
 pub fn member(id: u32, change: impl FnOnce(&mut MemberStats)) {
     if let Some(stats) = MEMBER_STATS.get_ptr_mut(id) {
+        // SAFETY: a value of this CPU, and nobody else refers to it.
         change(unsafe { &mut *stats });
     }
 }

@@ -39,6 +39,9 @@ pub trait Family: Sized {
 
     /// Where L4 is, if the header at `ip` has version and length as most do, no options, no extensions and no fragment.
     /// Lengths are not checked against the frame.
+    ///
+    /// # Safety
+    /// The header, without options or extensions, is there: as for all that take `ip`.
     unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located>;
     /// Checks the header and finds L4 behind whatever stands before it.
     fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault>;
@@ -104,6 +107,7 @@ impl Family for V4 {
 
     #[inline(always)]
     unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
+        // SAFETY: the caller's.
         unsafe { ipv4::plain(ip, l3) }
     }
 
@@ -114,12 +118,15 @@ impl Family for V4 {
 
     #[inline(always)]
     unsafe fn destination(ip: *const u8) -> Addr4 {
+        // SAFETY: the caller's.
         unsafe { load32(ip.add(ipv4::DST)) }
     }
 
     #[inline(always)]
     unsafe fn addresses(ip: *const u8, key: &mut Aligned<FlowKey<Addr4>>) {
-        unsafe { (key.0.src, key.0.dst) = (load32(ip.add(ipv4::SRC)), load32(ip.add(ipv4::DST))) };
+        // The key begins with both addresses, as the header ends with them.
+        // SAFETY: the caller's; the key is aligned to eight bytes.
+        unsafe { store64((&raw mut key.0).cast(), load64(ip.add(ipv4::SRC))) };
     }
 
     #[inline(always)]
@@ -179,6 +186,7 @@ impl Family for V4 {
 
     #[inline(always)]
     unsafe fn rewrite(ip: *mut u8, src: &Addr4, dst: &Addr4, l3_delta: u32) {
+        // SAFETY: the caller's.
         unsafe {
             store32(ip.add(ipv4::SRC), *src);
             store32(ip.add(ipv4::DST), *dst);
@@ -222,6 +230,7 @@ impl Family for V6 {
 
     #[inline(always)]
     unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
+        // SAFETY: the caller's.
         unsafe { ipv6::plain(ip, l3) }
     }
 
@@ -232,6 +241,7 @@ impl Family for V6 {
 
     #[inline(always)]
     unsafe fn destination(ip: *const u8) -> Addr6 {
+        // SAFETY: the caller's.
         unsafe { load_addr(ip.add(ipv6::DST)) }
     }
 
@@ -239,6 +249,7 @@ impl Family for V6 {
     unsafe fn addresses(ip: *const u8, key: &mut Aligned<FlowKey<Addr6>>) {
         // The key begins with both addresses, as the header ends with them.
         let to = (&raw mut key.0).cast::<u8>();
+        // SAFETY: the caller's; the key is aligned to eight bytes.
         unsafe {
             for at in [0, 8, 16, 24] {
                 store64(to.add(at), load64(ip.add(ipv6::SRC + at)));
@@ -304,6 +315,7 @@ impl Family for V6 {
 
     #[inline(always)]
     unsafe fn rewrite(ip: *mut u8, src: &Addr6, dst: &Addr6, _l3_delta: u32) {
+        // SAFETY: the caller's.
         unsafe {
             store_addr(ip.add(ipv6::SRC), src);
             store_addr(ip.add(ipv6::DST), dst);
@@ -312,16 +324,22 @@ impl Family for V6 {
     }
 }
 
+/// # Safety
+/// 16 bytes of a packet at `at`.
 #[inline(always)]
 unsafe fn load_addr(at: *const u8) -> Addr6 {
+    // SAFETY: the caller's.
     let (a, b) = unsafe { (load64(at), load64(at.add(8))) };
     [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
 }
 
+/// # Safety
+/// 16 bytes of a packet at `at`; `addr` is aligned to eight bytes.
 #[inline(always)]
 unsafe fn store_addr(at: *mut u8, addr: &Addr6) {
     // By two words: in a `Flow` both addresses are aligned to eight bytes.
     let words = addr.as_ptr().cast::<u8>();
+    // SAFETY: the caller's.
     unsafe {
         store64(at, load64(words));
         store64(at.add(8), load64(words.add(8)));

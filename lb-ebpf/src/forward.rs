@@ -1,10 +1,6 @@
 //! The hot path: a packet of a known flow, and the rewrite that every forwarded packet gets.
 
-use aya_ebpf::{
-    bindings::xdp_action::XDP_TX,
-    helpers::{bpf_jiffies64, bpf_redirect},
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action::XDP_TX, helpers::bpf_redirect, programs::XdpContext};
 use lb_common::abi::{Flow, Hop, Reason, Settings};
 use lb_common::checksum::{update_udp, update16};
 use lb_common::conntrack::{Direction, Phase, State};
@@ -19,6 +15,7 @@ use crate::link;
 use crate::maps::{MEMBERS, SETTINGS};
 use crate::miss;
 use crate::step::{self, Step};
+use crate::time::jiffies;
 
 /// A packet that was parsed the long way.
 #[inline(never)]
@@ -36,8 +33,13 @@ pub fn look_up<F: Family>(ctx: &XdpContext) -> u32 {
 pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, frame: &Frame<F::Addr>) -> u32 {
     // By a constant before anything else: checked after an unknown offset, the compiler would see that it follows, but
     // the verifier would not.
-    let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
-    let tag = F::tag(frame.key);
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return count::drop(Reason::DropInternal);
+    };
+    let mut tag = F::tag(frame.key);
+    // SAFETY: no instruction. It keeps the tag's computation before the look-up, whose hash is one long chain of
+    // dependent steps: beside that it costs nothing, and afterwards the key need not be kept in registers.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) tag, options(nomem, nostack)) };
     let Some(flow) = F::flows().get_ptr_mut(frame.key) else {
         return step::leave::<F>(frame, Step::MISS);
     };
@@ -47,7 +49,9 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
     }
     let tcp = frame.key.proto == u32::from(l4::TCP);
     if tcp {
-        let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else { return count::drop(Reason::DropTruncated) };
+        let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
+            return count::drop(Reason::DropTruncated);
+        };
         // SAFETY: a TCP header at `tcp`.
         if unsafe { *tcp.add(l4::TCP_FLAGS) } & (l4::FIN | l4::SYN | l4::RST) != 0 {
             // For `segment`, and for `MISS` if that is what follows.
@@ -58,28 +62,32 @@ pub fn packet<F: Family>(ctx: &XdpContext, window: Window, settings: &Settings, 
             }
         }
     }
-    // SAFETY: a map value, here and below.
-    if unsafe { (*flow).direction } == Direction::Forward as u32 {
+    // SAFETY: a map value.
+    let (direction, way_back) = unsafe { ((*flow).direction, &(*flow).hop) };
+    if direction == Direction::Forward as u32 {
+        // SAFETY: a map value.
         let Some(member) = MEMBERS.get_ptr(unsafe { (*flow).member }) else {
             return count::drop(Reason::DropInternal);
         };
         let ingress = ctx.ingress_ifindex() as u32;
-        if !is_from(ingress, link, frame, unsafe { &(*flow).hop }) {
+        if !is_from(ingress, link, frame, way_back) {
             step::leave::<F>(frame, Step::FORWARD);
             if !miss::refresh::<F>(ctx, flow) {
                 return count::pass(Reason::PassOtherMac);
             }
         }
+        // SAFETY: an array's value.
         send::<F>(ctx, ingress, window, settings, frame, flow, unsafe { &(*member).hop })
     } else {
         if !is_to_us(link, settings) {
             return count::pass(Reason::PassOtherMac);
         }
+        // SAFETY: a map value.
         if !tcp && State(unsafe { (*flow).state }).phase() == Phase::Opening as u32 {
             control::answer::<F>(flow, 0);
         }
         let ingress = ctx.ingress_ifindex() as u32;
-        send::<F>(ctx, ingress, window, settings, frame, flow, unsafe { &(*flow).hop })
+        send::<F>(ctx, ingress, window, settings, frame, flow, way_back)
     }
 }
 
@@ -126,9 +134,11 @@ pub fn send<F: Family>(
     let (Some(link), Some(ip), Some(head)) =
         (window.ptr(0, eth::HEADER), window.ptr(frame.at.l3, F::HEADER), window.ptr(frame.at.l4, l4::UDP_HEADER))
     else {
+        // SAFETY: a map value.
         return count::drop_of(unsafe { (*flow).service }, Reason::DropTruncated);
     };
     // One read of each word: user space replaces them while we look.
+    // SAFETY: a map value.
     let (dst, src, ifindex) = unsafe {
         (
             (&raw const hop.dst).read_volatile(),
@@ -136,6 +146,7 @@ pub fn send<F: Family>(
             (&raw const hop.link).read_volatile(),
         )
     };
+    // SAFETY: a map value.
     let service = unsafe { (*flow).service };
     if dst & Hop::MAC == 0 {
         return count::drop_of(service, Reason::DropNoNextHop);
@@ -165,7 +176,7 @@ pub fn send<F: Family>(
         store32(head, (*flow).ports);
         F::rewrite(ip, &(*flow).src, &(*flow).dst, (*flow).l3_delta);
 
-        let now = (bpf_jiffies64() >> (settings.coarse_shift & 63)) as u32;
+        let now = (jiffies() >> (settings.coarse_shift & 63)) as u32;
         if (*flow).last_seen != now {
             (*flow).last_seen = now;
         }
@@ -180,6 +191,7 @@ pub fn send<F: Family>(
     } else if !link::replace(ctx, frame.at.l3, dst, src) {
         return count::drop_of(service, Reason::DropTags);
     }
+    // SAFETY: a map value.
     count::forwarded(unsafe { (*flow).counter }, frame.at.ip_len);
     // SAFETY: no memory is involved.
     if ifindex as u32 == ingress { XDP_TX } else { unsafe { bpf_redirect(ifindex as u32, 0) as u32 } }

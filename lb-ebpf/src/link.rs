@@ -17,15 +17,20 @@ pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64) -> bool {
     let window = Window::new(ctx);
     // The L3 header's EtherType, before anything moves.
     let at = eth::TYPE + n_in * eth::TAG;
-    let Some(proto) = window.ptr(at, 2) else { return false };
+    let Some(proto) = window.ptr(at, 2) else {
+        return false;
+    };
     // SAFETY: two bytes at `proto`.
     let proto = unsafe { load16(proto) };
     let shift = (n_in as i32 - n_out as i32) * eth::TAG as i32;
+    // SAFETY: the packet's context. Pointers into the packet are taken anew below.
     if shift != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, shift) } != 0 {
         return false;
     }
     let window = Window::new(ctx);
-    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return false;
+    };
     // SAFETY: as many bytes as each pointer was asked for.
     unsafe {
         store64(link, dst & Hop::MAC | src << 48);
@@ -33,13 +38,17 @@ pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64) -> bool {
         match n_out {
             0 => store16(link.add(eth::TYPE), proto),
             1 => {
-                let Some(tag) = window.ptr(eth::TYPE, 2 + eth::TAG) else { return false };
+                let Some(tag) = window.ptr(eth::TYPE, 2 + eth::TAG) else {
+                    return false;
+                };
                 store16(tag, eth::VLAN);
                 store16(tag.add(2), outer);
                 store16(tag.add(4), proto);
             }
             _ => {
-                let Some(tag) = window.ptr(eth::TYPE, 2 + 2 * eth::TAG) else { return false };
+                let Some(tag) = window.ptr(eth::TYPE, 2 + 2 * eth::TAG) else {
+                    return false;
+                };
                 store16(tag, eth::QINQ);
                 store16(tag.add(2), outer);
                 store16(tag.add(4), eth::VLAN);

@@ -20,6 +20,7 @@ mod control;
 mod count;
 mod expire;
 mod family;
+mod findings;
 mod forward;
 mod frame;
 mod half_open;
@@ -31,10 +32,11 @@ mod open;
 mod promote;
 mod reset;
 mod step;
+mod time;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 use lb_common::abi::{FlowKey, Reason};
-use lb_common::wire::load::{load16, load32};
+use lb_common::wire::load::{load16, load32, store64};
 use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
 use family::{Aligned, Family, V4, V6};
@@ -45,7 +47,9 @@ use step::Step;
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
     let window = Window::new(&ctx);
-    let Some(link) = window.ptr(0, eth::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: 14 bytes at `link`.
     let proto = unsafe { load16(link.add(eth::TYPE)) };
     if proto == eth::IPV4 {
@@ -68,8 +72,8 @@ pub fn lb(ctx: XdpContext) -> u32 {
 
 /// The collector: run by user space, never attached.
 #[xdp]
-pub fn collect(_ctx: XdpContext) -> u32 {
-    expire::run();
+pub fn collect(ctx: XdpContext) -> u32 {
+    expire::run(&ctx);
     XDP_PASS
 }
 
@@ -81,7 +85,9 @@ const IPV6: u32 = 1 << 8;
 #[inline(never)]
 fn tagged(ctx: &XdpContext) -> u32 {
     let window = Window::new(ctx);
-    let Some(link) = eth::link(&window) else { return count::pass(Reason::PassNotIp) };
+    let Some(link) = eth::link(&window) else {
+        return count::pass(Reason::PassNotIp);
+    };
     let tags = u32::from(link.outer) | u32::from(link.inner) << 16;
     match link.proto {
         eth::IPV4 => unusual::<V4>(ctx, link.l3, tags),
@@ -97,18 +103,26 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
     let Some(window) = window.with(eth::HEADER + F::HEADER + l4::TCP_HEADER) else {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
-    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(header) = window.ptr(eth::HEADER, F::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: an IP header's length at `header`, in this and the following reads.
     let dst = unsafe { F::destination(header) };
     if !may_be_ours::<F>(&dst) {
         return count::pass(Reason::PassNotOurs);
     }
-    let Some(settings) = maps::SETTINGS.get(0) else { return count::pass(Reason::PassNotOurs) };
+    let Some(settings) = maps::SETTINGS.get(0) else {
+        return count::pass(Reason::PassNotOurs);
+    };
+    // SAFETY: as above.
     let Some(found) = (unsafe { F::plain(header, eth::HEADER) }) else {
         return unusual::<F>(ctx, eth::HEADER, 0);
     };
+    // Loaded once more: kept from above, it would be written to the stack for each packet.
+    // SAFETY: as above.
+    let refuse = |reason| miss::refuse::<F>(ctx, &unsafe { F::destination(header) }, reason);
     if eth::HEADER + found.ip_len as usize > window.len() {
-        return miss::refuse::<F>(ctx, &dst, Reason::DropTruncated);
+        return refuse(Reason::DropTruncated);
     }
     match key::<F, _>(&window, eth::HEADER, &found) {
         Ok(key) => {
@@ -117,7 +131,7 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
             forward::packet::<F>(ctx, window, settings, &frame)
         }
         Err(Reason::PassOtherProtocol) => count::pass(Reason::PassOtherProtocol),
-        Err(reason) => miss::refuse::<F>(ctx, &dst, reason),
+        Err(reason) => refuse(reason),
     }
 }
 
@@ -125,7 +139,9 @@ fn untagged<F: Family>(ctx: &XdpContext, window: Window) -> u32 {
 #[inline(never)]
 fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
     let window = Window::new(ctx);
-    let Some(header) = window.ptr(l3, F::HEADER) else { return count::pass(Reason::PassMalformed) };
+    let Some(header) = window.ptr(l3, F::HEADER) else {
+        return count::pass(Reason::PassMalformed);
+    };
     // SAFETY: an IP header's length at `header`.
     let dst = unsafe { F::destination(header) };
     if !may_be_ours::<F>(&dst) {
@@ -172,12 +188,13 @@ fn key<F: Family, P: Packet>(window: &P, l3: usize, found: &Located) -> Result<A
         return Err(Reason::DropTruncated);
     };
     let mut key = Aligned(F::EMPTY_KEY);
-    // SAFETY: the headers are there.
+    // SAFETY: the headers are there. The key ends with ports and protocol, aligned to eight bytes in both families: one
+    // store for both.
     unsafe {
         F::addresses(ip, &mut key);
-        key.0.ports = load32(head);
+        let rest = u64::from(load32(head)) | u64::from(found.proto) << 32;
+        store64((&raw mut key.0.ports).cast(), rest);
     }
-    key.0.proto = u32::from(found.proto);
     Ok(key)
 }
 

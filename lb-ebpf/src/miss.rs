@@ -25,7 +25,9 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     let frame = found.frame();
     let key = frame.key;
     let window = Window::new(ctx);
-    let Some(link) = window.ptr(0, eth::HEADER) else { return count::drop(Reason::DropInternal) };
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return count::drop(Reason::DropInternal);
+    };
     if !forward::is_to_us(link, settings) {
         return count::pass(Reason::PassOtherMac);
     }
@@ -42,6 +44,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     let service = unsafe { *service };
     next.service = service;
     next.hash = F::hash(key, settings.seed);
+    // SAFETY: the header is there.
     if window.ptr(frame.at.l3, F::HEADER).is_none_or(|ip| unsafe { *ip.add(F::TTL) } <= 1) {
         return count::drop_of(service.id, Reason::DropTtl);
     }
@@ -88,8 +91,10 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
         Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),
         Search::Found(owned) => {
             let tcp = key.proto == u32::from(l4::TCP);
-            next.reverse_key = answer_key::<F>(unsafe { &*owned.flow() }, key.proto);
-            if tcp && opens && (unsafe { (*owned.flow()).seq } != next.seq || is_over::<F>(&next.reverse_key)) {
+            // SAFETY: the slot is ours.
+            let flow = unsafe { &*owned.flow() };
+            next.reverse_key = answer_key::<F>(flow, key.proto);
+            if tcp && opens && (flow.seq != next.seq || is_over::<F>(&next.reverse_key)) {
                 // Another attempt from the same port, or one that a reset ended: forget the first.
                 half_open::release::<F>(owned.slot);
                 owned.vacate();
@@ -121,16 +126,18 @@ fn half_open_flow<F: Family>(
         owned.vacate();
         return count::drop_of(service, Reason::DropNoFlow);
     };
-    let state = State(unsafe { (*reverse).state });
+    // SAFETY: a map value; its word is moved by compare-and-swap alone.
+    let (state, backend_seq, member) = unsafe { (State((*reverse).state), (*reverse).seq, (*reverse).member) };
     let mut promoted = false;
     if frame.key.proto == u32::from(l4::TCP) {
         if flags & l4::RST != 0 {
             // What a client resets here is the SYN-ACK: its own sequence number is past its SYN's by one.
+            // SAFETY: the slot is ours.
             if next.seq != unsafe { (*owned.flow()).seq }.wrapping_add(1) {
                 owned.keep();
                 return count::drop_of(service, Reason::DropUnproven);
             }
-            count::member(unsafe { (*reverse).member }, |stats| stats.resets_client += 1);
+            count::member(member, |stats| stats.resets_client += 1);
             advance(reverse, Event::Reset);
         } else if flags & l4::ACK != 0 {
             let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
@@ -139,13 +146,13 @@ fn half_open_flow<F: Family>(
             };
             // SAFETY: a TCP header at `tcp`.
             let ack = u32::from_be(unsafe { load32(tcp.add(l4::TCP_ACK)) });
-            if state.phase() != Phase::Answered as u32 || !proves(ack, unsafe { (*reverse).seq }) {
+            if state.phase() != Phase::Answered as u32 || !proves(ack, backend_seq) {
                 owned.keep();
                 return count::drop_of(service, Reason::DropUnproven);
             }
             promoted = true;
         } else if flags & l4::SYN != 0 {
-            count::member(unsafe { (*reverse).member }, |stats| stats.syn_retransmits += 1);
+            count::member(member, |stats| stats.syn_retransmits += 1);
         } else {
             owned.keep();
             return count::drop_of(service, Reason::DropFlags);
@@ -202,7 +209,9 @@ fn no_flow<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Ad
 /// A packet that is not well formed, but whose destination may be ours: dropped if it is, passed if not.
 #[inline(never)]
 pub fn refuse<F: Family>(ctx: &XdpContext, dst: &F::Addr, reason: Reason) -> u32 {
-    let Some(settings) = SETTINGS.get(0) else { return count::drop(Reason::DropInternal) };
+    let Some(settings) = SETTINGS.get(0) else {
+        return count::drop(Reason::DropInternal);
+    };
     match Window::new(ctx).ptr(0, eth::HEADER) {
         Some(link) if !forward::is_to_us(link, settings) => count::pass(Reason::PassOtherMac),
         _ if local::<F>(dst) == 0 => count::pass(Reason::PassNotOurs),
@@ -213,6 +222,7 @@ pub fn refuse<F: Family>(ctx: &XdpContext, dst: &F::Addr, reason: Reason) -> u32
 /// Kind bits of an address, 0 if it is none of ours.
 #[inline(always)]
 pub fn local<F: Family>(addr: &F::Addr) -> u32 {
+    // SAFETY: a map value.
     LOCALS.get_ptr(&F::wide(addr)).map_or(0, |kind| unsafe { *kind })
 }
 
@@ -220,11 +230,15 @@ pub fn local<F: Family>(addr: &F::Addr) -> u32 {
 /// both directions. Says whether the frame was for us at all.
 #[inline(never)]
 pub fn refresh<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> bool {
-    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else { return false };
+    let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
+        return false;
+    };
     // SAFETY: this CPU's.
     let frame = unsafe { &*work }.found.frame();
     let window = Window::new(ctx);
-    let Some(link) = window.ptr(0, eth::HEADER) else { return false };
+    let Some(link) = window.ptr(0, eth::HEADER) else {
+        return false;
+    };
     if !forward::is_to_us(link, settings) {
         return false;
     }

@@ -23,26 +23,30 @@ pub fn flow<F: Family>(
     let (Some(clock), Some(settings)) = (CLOCK.get_ptr_mut(0), SETTINGS.get(0)) else {
         return count::drop(Reason::DropInternal);
     };
-    // SAFETY: map values.
+    // SAFETY: an array's value.
     let kept = unsafe { &raw mut (*clock).kept[F::INDEX] };
-    let service = unsafe { (*reverse).service };
-    if unsafe { add64(kept, 1) } >= u64::from(settings.max_flows) {
-        unsafe { add64(kept, 1u64.wrapping_neg()) };
+    // SAFETY: as above.
+    let add = |n: u64| unsafe { add64(kept, n) };
+    // SAFETY: a map value.
+    let (service, member) = unsafe { ((*reverse).service, (*reverse).member) };
+    if add(1) >= u64::from(settings.max_flows) {
+        add(1u64.wrapping_neg());
         return count::drop_of(service, Reason::DropFlowsFull);
     }
     // The entry before the record: a key that was queued cannot be taken back.
+    // SAFETY: the slot is ours.
     if F::flows().insert(key, unsafe { &(*slot).flow }, NEW_ONLY).is_err() {
-        unsafe { add64(kept, 1u64.wrapping_neg()) };
+        add(1u64.wrapping_neg());
         // Another attempt of this client was promoted just now.
         return count::drop_of(service, Reason::DropBusy);
     }
     if F::ages().push(reverse_key, 0).is_err() {
         let _ = F::flows().remove(key);
-        unsafe { add64(kept, 1u64.wrapping_neg()) };
+        add(1u64.wrapping_neg());
         return count::drop_of(service, Reason::DropFlowsFull);
     }
     if advance(reverse, Event::Established) != 0 {
-        count::member(unsafe { (*reverse).member }, |stats| stats.established += 1);
+        count::member(member, |stats| stats.established += 1);
     }
     0
 }

@@ -23,7 +23,9 @@ pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
     if window.ptr(0, eth::HEADER).is_none() {
         return false;
     }
-    let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else { return false };
+    let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
+        return false;
+    };
     // SAFETY: a TCP header at `tcp`.
     let (flags, doff, seq, ack) = unsafe {
         (
@@ -45,6 +47,7 @@ pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
 
     let total = frame.at.l3 + F::HEADER + l4::TCP_HEADER;
     let shrink = total as i32 - (window.len() & 0x3fff) as i32;
+    // SAFETY: the packet's context. Pointers into the packet are taken anew below.
     if shrink > 0 || unsafe { bpf_xdp_adjust_tail(ctx.ctx, shrink) } != 0 {
         return false;
     }
@@ -75,10 +78,14 @@ pub fn answer<F: Family>(ctx: &XdpContext, frame: &Frame<F::Addr>) -> bool {
 }
 
 /// Writes an IP header from our side; returns the pseudo-header's sum.
+///
+/// # Safety
+/// The header, without options or extensions, is there.
 #[inline(always)]
 unsafe fn header<F: Family>(ip: *mut u8, frame: &Frame<F::Addr>) -> u64 {
     let (src, dst) = (F::wide(&frame.key.dst), F::wide(&frame.key.src));
     let mut sum = u64::from((l4::TCP_HEADER as u16).to_be()) + u64::from(u16::from(l4::TCP).to_be());
+    // SAFETY: the caller's.
     unsafe {
         if F::NUMBER == 4 {
             let total = (ipv4::HEADER + l4::TCP_HEADER) as u16;

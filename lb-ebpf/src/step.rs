@@ -79,9 +79,12 @@ pub struct Next<A> {
 /// Leaves a frame for the next step.
 #[inline(always)]
 pub fn leave<F: Family>(frame: &Frame<F::Addr>, step: u32) -> u32 {
-    let Some(work) = F::work().get_ptr_mut(0) else { return aya_ebpf::bindings::xdp_action::XDP_ABORTED };
+    let Some(work) = F::work().get_ptr_mut(0) else {
+        return aya_ebpf::bindings::xdp_action::XDP_ABORTED;
+    };
     // SAFETY: this CPU's.
     let found = unsafe { &mut (*work).found };
+    // SAFETY: different places.
     unsafe { copy(&mut found.key, frame.key) };
     found.at = frame.at;
     step

@@ -2,6 +2,7 @@
 //! hands in the maps. What it does with traffic is the namespace tests' subject.
 
 mod boot;
+mod conflict;
 mod edits;
 mod interfaces;
 mod journal;

@@ -55,3 +55,63 @@ fn broken_invariant_is_an_error_a_metric_and_a_warning_and_no_panic() {
     stage.rollcall.wait_for(&stage.bed, START, "no warning", |status| status["warnings"] == serde_json::json!([]));
     stage.wait_for_service();
 }
+
+/// A small file system under the daemon's state, unmounted with its guard.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: std::path::PathBuf) -> Self {
+        std::fs::create_dir_all(&path).expect("the folder is writable");
+        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k"))
+            .expect("this needs root");
+        Self(path)
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut filler = std::fs::File::create(self.0.join("filler")).expect("the folder is writable");
+        while filler.write_all(&[0; 4096]).is_ok() {}
+        while filler.write_all(&[0]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn full_disk_refuses_edits_whole_lets_reloads_run_and_the_daemon_start() {
+    let mut stage = Stage::before_start();
+    let disk = SmallDisk::mount(stage.bed.scratch.path("state"));
+    stage.start();
+    disk.fill();
+    let text = stage.file_text();
+    let edited = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "3"]);
+    assert!(edited.code == 71 && edited.stderr.contains("space"), "{edited:?}");
+    assert_eq!(stage.file_text(), text);
+
+    stage.rollcall.write_text(&text.replace("weight = 1", "weight = 5"));
+    let reload = stage.rollcall.cli(&stage.bed, &["reload"]);
+    assert_eq!(reload.code, 0, "{reload:?}");
+    let warnings = stage.rollcall.status(&stage.bed)["warnings"].to_string();
+    assert!(warnings.contains("could not be recorded"), "{warnings}");
+    stage.wait_for_service();
+
+    stage.rollcall.terminate();
+    stage.start();
+    let warnings = stage.rollcall.status(&stage.bed)["warnings"].to_string();
+    assert!(warnings.contains("could not be recorded"), "{warnings}");
+    stage.wait_for_service();
+    disk.empty();
+    stage.rollcall.wait_for(&stage.bed, START, "no warning", |status| status["warnings"] == serde_json::json!([]));
+    let edited = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "3"]);
+    assert_eq!(edited.code, 0, "{edited:?}");
+    stage.rollcall.terminate();
+}

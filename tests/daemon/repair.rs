@@ -34,6 +34,27 @@ fn maps_changed_by_others_are_repaired_and_reported() {
 }
 
 #[test]
+fn record_queued_by_others_is_logged_by_the_program_also_after_adoption() {
+    let mut stage = Stage::new();
+    let log = stage.bed.scratch.path("rollcall.log");
+    let pin = stage.bed.scratch.bpf().join("rollcall/v1/AGES4");
+    let pin = pin.to_str().expect("the testbed's folder has a plain name");
+    for times in 1..=2 {
+        let stray = ["7"; 16];
+        stage.bed.edge.run("bpftool", &[&["map", "enqueue", "pinned", pin, "value"], &stray[..]].concat());
+        poll::until(FOUND, "the program's line in the daemon's log", || {
+            let text = std::fs::read_to_string(&log).map_err(|e| e.to_string())?;
+            let said = |line: &&str| line.contains("WARN rollcall::ebpf: keys in the record queue without a flow");
+            if text.lines().filter(said).count() == times { Ok(()) } else { Err(text) }
+        });
+        // The next daemon writes on in the same file.
+        stage.rollcall.kill();
+        stage.start();
+    }
+    stage.wait_for_service();
+}
+
+#[test]
 fn vip_removed_by_others_returns() {
     let stage = Stage::new();
     let vip = stage.bed.vip(Family::V4).to_string();
@@ -176,4 +197,39 @@ fn doctor_without_a_daemon_looks_for_next_hops_itself() {
     assert_eq!(lost["result"], "fail", "{lost:#}");
     let address = stage.bed.backend_address(Family::V4, 0).to_string();
     assert!(lost["evidence"].to_string().contains(&format!("{address}: no answer")), "{lost:#}");
+}
+
+#[test]
+fn bpffs_unmounted_beneath_the_daemon_is_reported_and_traffic_goes_on() {
+    let mut stage = Stage::new();
+    stage.wait_for_service();
+    let bpf = stage.bed.scratch.bpf();
+    // The daemon's lock keeps it busy for a plain one.
+    assert_eq!(nix::mount::umount2(&bpf, nix::mount::MntFlags::empty()), Err(nix::errno::Errno::EBUSY));
+    nix::mount::umount2(&bpf, nix::mount::MntFlags::MNT_DETACH).expect("it is mounted");
+    let status = stage
+        .rollcall
+        .wait_for(&stage.bed, FOUND, "a warning", |status| status["warnings"].to_string().contains("with all pins"));
+    // By the kernel's word the program is where it was: nothing is put back, and nobody is told to take it off.
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains("unmounted") && !warnings.contains("put back"), "{warnings}");
+    assert_eq!(status["warnings"].as_array().map(Vec::len), Some(1), "{warnings}");
+    stage.wait_for_service();
+    let edited = stage.rollcall.cli(&stage.bed, &["backend", "set", "b1", "--weight", "3"]);
+    assert_eq!(edited.code, 0, "{edited:?}");
+    stage.wait_for_service();
+}
+
+#[test]
+fn configuration_file_that_vanishes_is_told_and_can_be_printed() {
+    let mut stage = Stage::new();
+    let text = stage.file_text();
+    std::fs::remove_file(stage.rollcall.file()).expect("it is there");
+    stage.rollcall.wait_for(&stage.bed, START, "a warning", |status| {
+        status["warnings"].to_string().contains("is gone or cannot be read")
+    });
+    let shown = stage.rollcall.cli(&stage.bed, &["config", "show"]);
+    assert!(shown.code == 0 && shown.stdout.contains(&text), "{shown:?}");
+    stage.rollcall.write_text(&text);
+    stage.rollcall.wait_for(&stage.bed, START, "no warning", |status| status["warnings"] == serde_json::json!([]));
 }

@@ -7,12 +7,12 @@ use rollcall::io::net::Placement;
 use crate::ns::{Namespace, PATIENCE, Pair, Watch};
 
 /// These addresses on the interface.
-fn on<const N: usize>(interface: &str, addresses: [&str; N]) -> [Placement; N] {
+pub fn on<const N: usize>(interface: &str, addresses: [&str; N]) -> [Placement; N] {
     addresses.map(|a| Placement::new(a.parse().unwrap(), interface))
 }
 
 /// What `ip` shows of an address: interface, prefix length, flags and lifetimes in its words; `None` if it is nowhere.
-fn shown(ns: &Namespace, address: &str) -> Option<String> {
+pub fn shown(ns: &Namespace, address: &str) -> Option<String> {
     let all = ns.sh("ip -o addr show");
     let line = all.lines().find(|l| l.contains(&format!(" {address}/")))?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod addresses;
+mod claims;
 mod hops;
 mod inspect;
 mod ns;
 mod probes;
+mod servers;

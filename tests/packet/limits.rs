@@ -1,6 +1,6 @@
 //! Bounded state: buckets, ports, records, and their collection.
 
-use lb_common::abi::{Algorithm, Reason};
+use lb_common::abi::{Algorithm, Hop, Member, Reason};
 use lb_common::wire::l4::{ACK, FIN, SYN};
 use lb_tests::packet::craft::{Craft, L4};
 use lb_tests::packet::plane::Sizes;
@@ -117,6 +117,30 @@ fn collection_rests_the_port_of_a_flow_that_the_backend_closed_first() {
     settings.time_wait = 0;
     world.plane.configure(settings);
     assert_eq!(collect_until(&mut world, |kept| kept == 0, false), 0);
+}
+
+#[rstest]
+#[case(V4, false)]
+#[case(V6, true)]
+fn collection_ends_the_flows_of_a_member_that_is_closed_and_both_ends_are_reset(
+    #[case] family: Family,
+    #[case] v6: bool,
+) {
+    let mut world = World::with(&Sizes { max_flows: 64, buckets: 64 }, Algorithm::RoundRobin);
+    let (one, other) = (world.handshake(family, 1), world.handshake(family, 2));
+    let (shut, open) = (member_of(&one), member_of(&other));
+    assert_ne!(shut, open);
+    let mut members = world.plane.array::<Member>("MEMBERS");
+    let before = members.get(&shut, 0).unwrap();
+    members.set(shut, Member { hop: Hop::closed(), ..before }, 0).unwrap();
+    let data = |port| Craft::tcp(&family.from(port), &family.service(), ACK, 101, 501);
+    assert_eq!(world.reason(&data(1)), Reason::DropNoNextHop, "nothing reaches it");
+    assert_eq!(collect_until(&mut world, |kept| kept == 1, v6), 1);
+    assert_eq!((world.active(shut), world.active(open)), (0, 1));
+    assert_eq!(world.reason(&data(1)), Reason::TxReset, "the client learns of it");
+    let late = answer(&one, L4::Tcp { seq: 501, ack: 101, flags: ACK }, b"");
+    assert_eq!(world.reason(&late), Reason::TxReset, "the backend learns of it");
+    world.forwards(&data(2));
 }
 
 #[test]

@@ -4,12 +4,13 @@
 use std::sync::Barrier;
 use std::thread;
 
+use aya::maps::HashMap;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use lb_common::abi::{Algorithm, programs};
-use lb_common::wire::l4::{ACK, FIN, RST, SYN};
+use lb_common::abi::{Algorithm, Clock, FINDINGS, FlowKey, FlowKey4, FlowV4, Hop, Reason, Settings, maps, programs};
+use lb_common::wire::l4::{ACK, FIN, RST, SYN, TCP};
 use lb_tests::packet::craft::{CLIENT_MAC, Craft, EDGE_MAC, L4};
 use lb_tests::packet::plane::Sizes;
-use lb_tests::packet::world::{Family, V4, V6, World};
+use lb_tests::packet::world::{Family, V4, V6, World, answer, member_of};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -26,6 +27,27 @@ fn run(program: &Xdp, packet: &[u8]) -> Vec<u8> {
     out.truncate(len);
     out
 }
+
+/// A flow of nobody.
+const OTHER: FlowV4 = FlowV4 {
+    tag: 0,
+    last_seen: 0,
+    src: 0,
+    dst: 0,
+    ports: 0,
+    l3_delta: 0,
+    l4_delta: 0,
+    counter: 0,
+    state: 0,
+    seq: 0,
+    opened: 0,
+    member: 0,
+    service: 0,
+    direction: 0,
+    hop: Hop { dst: 0, src: 0, link: 0 },
+    answered: 0,
+    reserved: [0; 5],
+};
 
 /// A small generator of its own per thread, so that a run can be repeated.
 struct Dice(u64);
@@ -68,6 +90,51 @@ fn traffic(lb: &Xdp, family: Family, seed: u64) {
     }
 }
 
+/// Puts an entry of another tag under a client's key, as a look-up sees it that another CPU overtook.
+fn foreign_entry(world: &mut World, port: u16, flow: impl FnOnce(Option<FlowV4>) -> FlowV4) {
+    let mut flows: HashMap<_, FlowKey4, FlowV4> = world.plane.map(maps::FLOWS4).try_into().expect("a hash");
+    let word = |at: [u8; 4]| u32::from_ne_bytes(at);
+    let ([a, b], [c, d]) = (port.to_be_bytes(), 80u16.to_be_bytes());
+    let (src, dst) = (word([198, 51, 100, 7]), word([192, 0, 2, 10]));
+    let key = FlowKey { src, dst, ports: word([a, b, c, d]), proto: TCP.into() };
+    let mut entry = flow(flows.get(&key, 0).ok());
+    entry.tag ^= 1;
+    flows.insert(key, entry, 0).expect("room");
+}
+
+#[test]
+fn flow_that_another_cpu_promoted_meanwhile_is_neither_opened_again_nor_reset() {
+    let mut world = World::new();
+    let syn = world.handshake(V4, 1);
+    let settings = Settings { reset_unknown: 1, ..world.plane.settings };
+    world.plane.configure(settings);
+    foreign_entry(&mut world, 1, |flow| flow.expect("it was promoted"));
+    for flags in [SYN, ACK] {
+        let packet = Craft::tcp(&V4.from(1), &V4.service(), flags, 101, 501);
+        assert_eq!(world.reason(&packet), Reason::DropBusy, "flags {flags}");
+    }
+    assert_eq!(world.plane.stats(member_of(&syn)).opened, 1);
+}
+
+#[test]
+fn second_attempt_of_a_client_is_not_promoted_over_the_first() {
+    let mut world = World::new();
+    let syn = world.syn(V4, 1, 100);
+    world.forwards(&answer(&syn, L4::Tcp { seq: 500, ack: 101, flags: SYN | ACK }, b""));
+    // The first attempt: some other flow under the same key.
+    let mut taken = None;
+    foreign_entry(&mut world, 1, |before| {
+        taken = Some(before);
+        OTHER
+    });
+    assert_eq!(taken, Some(None), "not promoted yet");
+    let ack = Craft::tcp(&V4.from(1), &V4.service(), ACK, 101, 501);
+    assert_eq!(world.reason(&ack), Reason::DropBusy);
+    let ledger = world.plane.ledger(false);
+    assert_eq!((ledger.kept, ledger.queued, ledger.live_slots, ledger.busy_slots), (0, 0, 1, 0), "{ledger:?}");
+    assert_eq!(world.plane.stats(member_of(&syn)).established, 0);
+}
+
 #[rstest]
 #[case(V4, false)]
 #[case(V6, true)]
@@ -103,6 +170,11 @@ fn two_cpus_on_the_same_flows_lose_nothing(#[case] family: Family, #[case] v6: b
     assert_eq!(ledger.kept, ledger.queued, "{ledger:?}");
     assert_eq!(ledger.records, ledger.live_slots + ledger.queued, "each record has one owner: {ledger:?}");
     assert_eq!(ledger.orphans, 0, "a forward entry without its record: {ledger:?}");
+    assert_eq!(
+        world.plane.array::<Clock>(maps::CLOCK).get(&0, 0).expect("CLOCK").findings,
+        [0; FINDINGS],
+        "nothing that cannot be was met on the way"
+    );
     let members = if v6 { [6, 7] } else { [2, 3] };
     let stats = members.map(|m| world.plane.stats(m));
     let (opened, closed) = stats.iter().fold((0, 0), |(o, c), s| (o + s.opened, c + s.closed));

@@ -91,6 +91,27 @@ fn backend_killed_leaves_within_fall_and_one_interval_and_returns() {
 }
 
 #[test]
+fn wall_clock_set_by_a_year_changes_no_duration_that_people_see() {
+    let mut world = running(2);
+    world.dead.insert(ip(1));
+    world.run_until(Duration::from_secs(10), |w| w.settled() && !w.members()[0].in_rotation);
+    let before = world.members()[0].clone();
+    for jump in [365 * 86_400_000, -2 * 365 * 86_400_000] {
+        world.now.wall_ms += jump;
+        // The stories' own record of reasons is by the former clock.
+        world.reasons.clear();
+        world.run(Duration::from_secs(0));
+        let call = world.core.roll_call(world.now);
+        let out = &call.services[0].members[0];
+        let ago = |at: rollcall::core::api::Time| call.time.wall_ms - at.wall_ms;
+        assert_eq!(ago(out.since) as u64, call.time.boot_ms - before.since.boot_ms);
+        assert_eq!(ago(out.reasons[0].since), ago(out.since) + before.since.wall_ms - before.reasons[0].since.wall_ms);
+        assert_eq!(out.reasons[0].review_at, out.reasons[0].since + Duration::from_secs(600));
+        assert!(ago(out.last_probe.as_ref().unwrap().time) < 4000);
+    }
+}
+
+#[test]
 fn next_hop_lost_takes_out_at_once_and_flows_keep_the_old_one() {
     let mut world = running(2);
     let before = world.kernel.read_state();

@@ -5,6 +5,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod lint_ebpf;
 mod setup;
 mod sys;
 mod tally;
@@ -24,6 +25,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Build the eBPF object and say what is in it
     BuildEbpf,
+    /// Run clippy on the eBPF program, which is built for another target than the workspace
+    LintEbpf,
     /// Show a balancer at work: real daemon, real servers, real clients, one killed server
     Demo(demo::Arguments),
     /// Run the tests
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::BuildEbpf => build_ebpf::run(),
+        Task::LintEbpf => lint_ebpf::run(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(what) => bench::run(&what),

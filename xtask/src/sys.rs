@@ -1,7 +1,7 @@
 //! The machine: programs, commands, root.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -73,9 +73,4 @@ impl Root {
             ),
         }
     }
-}
-
-/// Whether a file is there.
-pub fn is_file(path: impl AsRef<Path>) -> bool {
-    path.as_ref().is_file()
 }

@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::setup::rust;
 use crate::sys;
 
 /// The workspace's root.
@@ -17,14 +16,16 @@ pub fn root() -> PathBuf {
     package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("..")
 }
 
-/// Cargo, in the workspace's root, told which compiler builds the eBPF object.
+/// Cargo, in the workspace's root.
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(cargo_program());
     command.current_dir(root());
-    if let Some(cargo) = rust::ebpf_cargo() {
-        command.env("ROLLCALL_EBPF_CARGO", cargo);
-    }
     command
+}
+
+/// The cargo that runs this.
+pub fn cargo_program() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
 /// What `cargo metadata` says of the workspace's own packages.
@@ -34,9 +35,9 @@ pub fn metadata() -> Result<Value> {
     serde_json::from_str(&text).context("`cargo metadata` printed no JSON")
 }
 
-/// Builds the daemon and the testbed's programs; the folder they are in.
+/// Builds the daemon and the testbed's programs; the folder they are in. Not quietly: a first build takes minutes.
 pub fn build_programs() -> Result<PathBuf> {
-    sys::run(cargo().args(["build", "--quiet", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
+    sys::run(cargo().args(["build", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
     let metadata = metadata()?;
     let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(PathBuf::from(target).join("debug"))

@@ -12,13 +12,28 @@ pub struct Hop {
     pub dst: u64,
     /// Bits 0-47: source MAC in memory order; bits 48-63: inner VLAN TCI in network byte order, 0 for none.
     pub src: u64,
-    /// Egress interface in the low 32 bits; the rest is zero.
+    /// Egress interface in the low 32 bits; above it [`Hop::CLOSED`] or zero.
     pub link: u64,
 }
 
 impl Hop {
     /// Bits of a word that hold the MAC.
     pub const MAC: u64 = 0x0000_ffff_ffff_ffff;
+
+    /// In `link`: nothing is sent there, and flows to it are ended by collection. Its destination MAC is zero, so that no
+    /// packet needs to look at this.
+    pub const CLOSED: u64 = 1 << 63;
+
+    /// The next hop of a member that is to get no packet any more.
+    pub const fn closed() -> Self {
+        Self { dst: 0, src: 0, link: Self::CLOSED }
+    }
+
+    /// Whether it is that of such a member.
+    #[inline(always)]
+    pub const fn is_closed(&self) -> bool {
+        self.link & Self::CLOSED != 0
+    }
 
     /// An untagged next hop.
     pub const fn new(dst: [u8; 6], src: [u8; 6], ifindex: u32) -> Self {

@@ -5,6 +5,7 @@
 //! order. Reserved bytes are written as zero and ignored by readers, so that neighbouring versions read each other.
 
 mod counters;
+mod finding;
 mod flow;
 mod member;
 mod service;
@@ -12,6 +13,7 @@ mod settings;
 mod verdict;
 
 pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
+pub use finding::{FINDINGS, Finding};
 pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
 pub use member::{Hop, Member, mac_word, word_mac};
 pub use service::{Algorithm, Descriptor, NO_MEMBER, ServiceInfo, ServiceKey, flags as service_flags};
@@ -82,9 +84,11 @@ pub mod maps {
     pub const SERVICE_STATS: &str = "SERVICE_STATS";
     /// `PerCpuArray<u64>` by [`super::Reason`].
     pub const VERDICTS: &str = "VERDICTS";
+    /// Ring buffer of aya-log: what `collect` has to say. The daemon alone reads it.
+    pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 22] = [
         META,
         SETTINGS,
         CLOCK,
@@ -106,6 +110,7 @@ pub mod maps {
         MEMBER_STATS,
         SERVICE_STATS,
         VERDICTS,
+        AYA_LOGS,
     ];
 }
 

@@ -1,6 +1,6 @@
 //! What user space tells the program besides services, and what the program tells of itself.
 
-use super::{Addr4, Addr6, pod};
+use super::{Addr4, Addr6, FINDINGS, pod};
 
 /// Most interfaces the program is attached to.
 pub const MAX_LINKS: usize = 4;
@@ -101,10 +101,16 @@ pub struct Clock {
     pub freed: u64,
     /// Established records kept now (until their port may be used again): IPv4, IPv6. At most [`Meta::max_flows`] each.
     pub kept: [u64; 2],
+    /// How often each [`super::Finding`] was made since the maps were created.
+    pub findings: [u64; FINDINGS],
+    /// How many of them were logged.
+    pub logged: [u64; FINDINGS],
+    /// Jiffies when something was logged last.
+    pub logged_at: u64,
 }
 
 pod! {
     Meta = 24 + 8 + 32,
     Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 16 * 4 + 14 * 4,
-    Clock = 56,
+    Clock = 56 + 16 * FINDINGS + 8,
 }

@@ -44,7 +44,7 @@ reasons! {
     DropTtl = 10, "drop_ttl";
     /// Drop: no backend in the service's table.
     DropNoBackend = 11, "drop_no_backend";
-    /// Drop: the backend's or the client's next hop is unknown.
+    /// Drop: the backend's or the client's next hop is unknown, or the backend is in maintenance.
     DropNoNextHop = 12, "drop_no_next_hop";
     /// Drop: a TCP packet to a service, no SYN, of no known flow.
     DropNoFlow = 13, "drop_no_flow";

@@ -51,13 +51,15 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
             let file: ConfigFile = context.client.get("/v1/config").await?;
             // Of this document alone one text keeps its lines.
             let text = plain::lines(&file.text).into_owned();
-            context.output.show(file, |file, paint| {
-                let differs = if file.file_differs { "; the file has changed since" } else { "" };
-                let heading = format!("# what runs, from {}{differs}", file.path);
-                format!("{}\n{text}", paint.text(Tone::Dim, &heading))
-            })
+            context.output.show(file, |file, paint| running(file, &text, paint))
         }
     }
+}
+
+fn running(file: &ConfigFile, text: &str, paint: Paint) -> String {
+    let differs = if file.file_differs { "; the file has changed since" } else { "" };
+    let heading = format!("# what runs, from {}{differs}", file.path);
+    format!("{}\n{text}", paint.text(Tone::Dim, &heading))
 }
 
 /// What is wrong, and the error's class if anything is.
@@ -145,6 +147,14 @@ mod tests {
         assert!(text.lines().any(|l| l.starts_with("rollcall.toml:2:")), "{text}");
         assert!(text.lines().any(|l| l.starts_with("rollcall.toml:3:")), "{text}");
         assert!(!text.contains("is valid"), "{text}");
+    }
+
+    #[test]
+    fn running_configuration_is_a_file_again_with_a_heading() {
+        let file = ConfigFile::new(&crate::control::testing::view());
+        let expected = "# what runs, from /etc/rollcall/rollcall.toml; the file has changed since\n\
+                        # as applied\nconfig_owner = \"cli\"\n";
+        assert_eq!(running(&file, &file.text, Paint::PLAIN), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, IsTerminal};
 
 use super::output::{Paint, say};
-use super::{Context, Outcome, plain};
+use super::{Context, Outcome};
 use crate::config::ConfigError;
 use crate::control::daemon::{ControlError, ErrorCode};
 use crate::control::schema::Stopping;
@@ -27,14 +27,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     if !args.yes {
         confirm()?;
     }
-    let stopping = match context.client.post::<Stopping>("/v1/down").await {
-        Ok(stopping) => stopping,
-        Err(e) if e.code == ErrorCode::Unavailable && context.client.is_deserted().await => {
-            remove(context).await.map(|()| Stopping { by_daemon: false })?
-        }
+    let left = match context.client.post::<Stopping>("/v1/down").await {
+        Ok(stopping) => return context.output.show(stopping, render),
+        Err(e) if e.code == ErrorCode::Unavailable && context.client.is_deserted().await => remove(context).await?,
         Err(e) => return Err(e),
     };
-    context.output.show(stopping, render)
+    if !left.is_empty() {
+        return Err(ControlError::new(
+            ErrorCode::System,
+            format!("the data plane is removed, but not all that the daemon left: {}", left.join("; ")),
+        )
+        .with_hint("remove that by hand, or mend the cause and repeat `rollcall down`"));
+    }
+    context.output.show(Stopping { by_daemon: false }, render)
 }
 
 fn confirm() -> Result<(), ControlError> {
@@ -50,7 +55,8 @@ fn confirm() -> Result<(), ControlError> {
 }
 
 /// A file that is there but wrong may have named other places: then what to remove is not known.
-async fn remove(context: &Context) -> Result<(), ControlError> {
+/// Returns what could not be removed.
+async fn remove(context: &Context) -> Result<Vec<String>, ControlError> {
     let (pin_dir, state_dir) = match crate::config::load(&context.config) {
         Ok(loaded) => (loaded.config.control.pin_dir, loaded.config.control.state_dir),
         Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -62,10 +68,7 @@ async fn remove(context: &Context) -> Result<(), ControlError> {
             ));
         }
     };
-    for problem in remains::remove(&pin_dir, &state_dir, context.client.socket()).await? {
-        say(&format!("warning: not removed: {}\n", plain::lines(&problem)));
-    }
-    Ok(())
+    remains::remove(&pin_dir, &state_dir, context.client.socket()).await
 }
 
 fn render(stopping: &Stopping, _: Paint) -> String {

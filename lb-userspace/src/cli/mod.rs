@@ -41,10 +41,10 @@ Exit codes:
   0   done
   1   doctor found something that will not work
   64  the command makes no sense
-  66  no such service or backend
+  66  no such service, backend or lease
   69  the daemon is not running
   71  the kernel or the system refused
-  75  the file changed meanwhile, or something else edits it
+  75  the file changed meanwhile, or something else edits it; or too few would be left
   77  no permission: groups rollcall (read) and rollcall-admin (change)
   78  the configuration is wrong, or would be";
 
@@ -55,6 +55,7 @@ Examples:
   rollcall status                        who is in rotation, and who is not, and why
   rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
+  rollcall backend drain web-02 --for 30m --reason 'kernel test'
   rollcall events --follow               what happens, as it happens
   rollcall report --since 2h             the facts for a post-mortem
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";

@@ -148,12 +148,15 @@ impl Output {
 
     /// Prints text. That nobody reads it (`rollcall flows | head`) is no error.
     pub(super) fn print(&self, text: &str) -> Result<Reader, ControlError> {
-        let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-            Err(e) => Err(ControlError::new(ErrorCode::System, format!("cannot write to standard output: {e}"))),
-            Ok(()) => Ok(Reader::There),
-        }
+        write(&mut std::io::stdout().lock(), text)
+    }
+}
+
+fn write(out: &mut impl Write, text: &str) -> Result<Reader, ControlError> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(e) => Err(ControlError::new(ErrorCode::System, format!("cannot write to standard output: {e}"))),
+        Ok(()) => Ok(Reader::There),
     }
 }
 
@@ -197,6 +200,16 @@ mod tests {
     fn error_with_escapes_from_elsewhere_shows_them_written_out() {
         let error = ControlError::new(ErrorCode::System, "it said \x1b[2J").with_hint("\x07\n2nd line");
         assert_eq!(render_error(&error, Paint::PLAIN), "error: it said \\u{1b}[2J\nhint: \\u{7}\n2nd line\n");
+    }
+
+    #[test]
+    fn write_to_a_closed_pipe_is_no_error_and_to_a_full_disk_is_one() {
+        let (reader, mut pipe) = std::io::pipe().unwrap();
+        assert_eq!(write(&mut pipe, "x").unwrap(), Reader::There);
+        drop(reader);
+        assert_eq!(write(&mut pipe, "x").unwrap(), Reader::Gone);
+        let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(write(&mut full, "x").unwrap_err().code, ErrorCode::System);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use tokio::time::MissedTickBehavior;
+
 use super::output::{Format, Paint, Reader, Tone};
 use super::table::{Cell, Table};
 use super::{Context, Outcome, plain, words};
@@ -30,6 +32,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let mut read_at = Instant::now();
     let Some(seconds) = args.watch else { return context.output.show(last, totals) };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
+    // Whoever stopped the command for a while (Ctrl-Z) gets no burst of what was missed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         if context.output.format == Format::Json && context.output.show_line(last.clone())? == Reader::Gone {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
-use super::table::{Cell, Table};
+use super::table::{Cell, Table, wrap};
 use super::{Context, Outcome, lease, words};
 use crate::control::schema::{BackendStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
@@ -24,9 +24,11 @@ fn render(status: &Status, paint: Paint) -> String {
         Some(suspicion) => (Tone::Bad, format!("{suspicion}; {}", verdict(status).1)),
         None => verdict(status),
     };
-    let mut out = paint.text(tone, &line) + "\n";
+    let mut out = paint.text(tone, &prose(&line, paint)) + "\n";
     for warning in warnings(status) {
-        out += &format!("{} {warning}\n", paint.text(Tone::Warn, "warning:"));
+        let text = prose(&format!("warning: {warning}"), paint);
+        let (word, rest) = text.split_at("warning:".len());
+        out += &format!("{}{rest}\n", paint.text(Tone::Warn, word));
     }
     for s in &status.services {
         out.push('\n');
@@ -40,6 +42,11 @@ fn render(status: &Status, paint: Paint) -> String {
     out += &paint.text(Tone::Dim, &footer(status));
     out.push('\n');
     out
+}
+
+/// A sentence, broken between words where the terminal would break it anywhere.
+fn prose(text: &str, paint: Paint) -> String {
+    paint.width.map_or_else(|| text.to_owned(), |width| wrap(text, width.saturating_sub(2)).join("\n  "))
 }
 
 /// `EDGE SUSPECTED for 40 s in web, dns, 4 backends held although down`: what is in rotation then says little.
@@ -269,8 +276,8 @@ mod tests {
             std::fs::write(file, &got).unwrap();
         }
         assert_eq!(got, expected);
-        let rows = got.lines().filter(|line| line.starts_with(' ')).map(|line| line.chars().count());
-        assert!(rows.max() <= width.or(Some(usize::MAX)), "{got}");
+        let widest = got.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= width.or(Some(usize::MAX)), "{got}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn title(header: &'static str) -> &'static str {
 }
 
 /// In lines of at most `width` characters, broken between words; a longer word has its own line.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -506,6 +506,6 @@ pub(super) const KEYS: &[Key] = &[
         "integer, 1 to 65535",
         Default("1"),
         "1",
-        "Its share of new flows, in proportion to the others'. 0 is refused: take a server out by removing it from the service.",
+        "Its share of new flows, in proportion to the others'. 0 is refused: to take a server out, remove it from the service; its connections go on until they end.",
     ),
 ];

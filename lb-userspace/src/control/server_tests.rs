@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -229,6 +230,34 @@ async fn stop_ends_the_server_and_removes_the_socket() {
     assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unavailable, 69));
     assert!(error.message.contains("not running"), "{}", error.message);
     assert!(error.message.contains(running.socket.to_str().unwrap()), "{}", error.message);
+}
+
+#[tokio::test]
+async fn socket_is_deserted_only_if_nobody_listens() {
+    let running = start().await;
+    assert!(!running.client().is_deserted().await);
+    let stale = running.socket.with_file_name("stale.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&stale).unwrap();
+    assert!(!Client::new(&stale).is_deserted().await, "a daemon that is slow to accept is taken for none");
+    drop(silent);
+    assert!(Client::new(&stale).is_deserted().await);
+    assert!(Client::new(running.socket.with_file_name("none.sock")).is_deserted().await);
+}
+
+#[tokio::test]
+async fn client_does_not_swallow_an_answer_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("endless.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000000000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        while stream.write_all(&[b' '; 1 << 16]).await.is_ok() {}
+    });
+    let error = Client::new(&socket).get::<Status>("/v1/status").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::System);
+    assert!(error.message.contains("more than 67108864 bytes"), "{}", error.message);
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ use super::reason::Reason;
 use super::removed::Removed;
 use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
 
+/// A wall clock that departs so far from the other was set.
+const SET_AT_LEAST_MS: u64 = 2000;
+
 /// A moment: for durations by CLOCK_BOOTTIME, for people by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time {
@@ -21,6 +24,18 @@ pub struct Time {
     pub boot_ms: u64,
     /// Unix time, ms.
     pub wall_ms: i64,
+}
+
+impl Time {
+    /// This moment as people see it at `now`. Where the wall clock was set since (a host without a clock of its own, at its
+    /// first contact with a time server), what was read before it is wrong: then the time since counts, back from `now`.
+    #[must_use]
+    pub fn seen_at(self, now: Self) -> Self {
+        let since = i128::from(now.boot_ms) - i128::from(self.boot_ms);
+        let wall_ms = i64::try_from(i128::from(now.wall_ms) - since).unwrap_or(self.wall_ms);
+        // Less is the two clocks' reading, and must not make a time flicker.
+        if wall_ms.abs_diff(self.wall_ms) < SET_AT_LEAST_MS { self } else { Self { wall_ms, ..self } }
+    }
 }
 
 impl std::ops::Add<Duration> for Time {

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{
-    Addr6, Algorithm as TableKind, Descriptor, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember,
-    Meta, ServiceInfo, service_flags,
+    Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES,
+    Member as KernelMember, Meta, ServiceInfo, service_flags,
 };
 
 use super::alloc::{Arena, Ids};
@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub hops: &'a Hops,
     /// Effective weights; a member that is not listed has none.
     pub weights: &'a BTreeMap<MemberName, u32>,
+    /// Members that are to get no packet.
+    pub closed: &'a BTreeSet<MemberName>,
     /// Leaving members without flows: their ids are given up.
     pub drained: &'a BTreeSet<MemberId>,
     /// Leaving source addresses without flows: they are given up.
@@ -131,7 +133,11 @@ impl<'a> Planner<'a> {
     /// The service's id and entry.
     fn service(&mut self, service: &Service) -> Option<ServiceId> {
         let key = encode::service_key(&service.listen);
-        let id = self.request.kernel.services.get(&key).map(|info| info.id).or_else(|| self.service_ids.take());
+        let known = self.request.kernel.services.get(&key).map(|info| info.id);
+        // Only foreign hands can have written one that is out of range, or another service's.
+        let taken = |id: ServiceId| self.plan.state.services.values().any(|info| info.id == id);
+        let known = known.filter(|&id| id < MAX_SERVICES && !taken(id));
+        let id = known.or_else(|| self.service_ids.take());
         let Some(id) = id else {
             self.plan.shortages.push(format!("service {}: all {MAX_SERVICES} service ids are taken", service.name));
             return None;
@@ -150,7 +156,7 @@ impl<'a> Planner<'a> {
             let backend = self.request.config.backends.get(&member.backend);
             let Some(ip) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
             let wanted = KernelMember {
-                hop: self.request.hops.last(ip),
+                hop: if self.request.closed.contains(&name) { Hop::closed() } else { self.request.hops.last(ip) },
                 addr: encode::addr(ip),
                 port: u32::from(encode::port(member.port)),
                 family: u32::from(encode::family(ip)),
@@ -235,5 +241,39 @@ impl<'a> Planner<'a> {
         let service = service.cloned();
         let service = service.unwrap_or_else(|| ServiceName::new(&format!("removed-{}", member.service)).expect(valid));
         MemberName { service, backend }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing;
+
+    #[test]
+    fn service_ids_that_foreign_hands_wrote_are_not_believed() {
+        let config = testing::config();
+        let keys: Vec<_> = config.services.iter().map(|s| encode::service_key(&s.listen)).collect();
+        assert!(keys.len() > 1);
+        let meta = Meta { arena_slots: 1 << 20, hz: 250, half_open_buckets: 1024, ..Meta::default() };
+        for wrong in [3, MAX_SERVICES, u32::MAX] {
+            let info = ServiceInfo { id: wrong, ..ServiceInfo::default() };
+            let kernel =
+                KernelState { services: keys.iter().map(|&key| (key, info)).collect(), ..KernelState::default() };
+            let request = Request {
+                meta: &meta,
+                config: &config,
+                kernel: &kernel,
+                macs: None,
+                hops: &Hops::default(),
+                weights: &BTreeMap::new(),
+                closed: &BTreeSet::new(),
+                drained: &BTreeSet::new(),
+                unused: &BTreeSet::new(),
+            };
+            let plan = plan(&request, &mut Cache::default());
+            let ids: BTreeSet<ServiceId> = plan.services.values().copied().collect();
+            assert_eq!((ids.len(), plan.shortages.len()), (keys.len(), 0), "{ids:?}");
+            assert!(ids.iter().all(|&id| id < MAX_SERVICES), "{ids:?}");
+        }
     }
 }

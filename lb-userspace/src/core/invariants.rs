@@ -1,5 +1,7 @@
 //! The invariant: every configured member has its share of the live table, or a reason why not.
 
+use std::collections::BTreeSet;
+
 use super::Core;
 use super::api::{MemberCall, RollCall, ServiceCall};
 use super::weight::UNIT;
@@ -18,6 +20,10 @@ impl Core {
         }
         if call.settled && self.kernel.held() != self.kernel.target() {
             return Err("settled, but the kernel does not hold what is desired".to_owned());
+        }
+        let ids: BTreeSet<u32> = call.services.iter().map(|s| s.id).collect();
+        if call.settled && ids.len() != call.services.len() {
+            return Err(format!("{} services share {} ids", call.services.len(), ids.len()));
         }
         for (service, configured) in call.services.iter().zip(&config.services) {
             for member in &service.members {

@@ -41,7 +41,7 @@ use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Sus
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
-use self::lease::Lease;
+use self::lease::{Lease, LeaseKind};
 use self::removed::Removed;
 use self::schedule::Schedule;
 use self::watched::Watched;
@@ -218,6 +218,9 @@ impl Core {
         let (Some(config), Some(meta)) = (&self.config, self.kernel.meta()) else { return };
         self.replan = false;
         let weights = self.members.iter().map(|(name, member)| (name.clone(), member.effective)).collect();
+        let shut =
+            |name: &&MemberName| self.leases.values().any(|l| l.kind == LeaseKind::Maintenance && l.scope.covers(name));
+        let closed = self.members.keys().filter(shut).cloned().collect();
         let request = desired::Request {
             meta,
             config,
@@ -225,6 +228,7 @@ impl Core {
             macs: self.macs,
             hops: &self.hops,
             weights: &weights,
+            closed: &closed,
             drained: &self.drained,
             unused: &self.unused,
         };

@@ -20,6 +20,14 @@ pub struct Reason {
     pub review_at: Time,
 }
 
+impl Reason {
+    /// With its times as people see them at `now`.
+    #[must_use]
+    pub fn seen_at(&self, now: Time) -> Self {
+        Self { since: self.since.seen_at(now), review_at: self.review_at.seen_at(now), ..self.clone() }
+    }
+}
+
 /// Kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

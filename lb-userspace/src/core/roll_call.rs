@@ -1,23 +1,26 @@
 //! The roll call: every configured member, in rotation or with the reason why not.
 
 use super::Core;
-use super::api::{MemberCall, MemberName, RollCall, ServiceCall, Time};
+use super::api::{LastProbe, MemberCall, MemberName, RollCall, ServiceCall, Suspicion, Time};
 use super::encode;
-use super::lease::Lease;
 use super::watched::Watched;
 use crate::config::model::{BackendName, Service};
 
 impl Core {
-    /// The roll call of now. Shares are those of the live tables.
+    /// The roll call of now, its times as people see them now. Shares are those of the live tables.
     pub fn roll_call(&self, now: Time) -> RollCall {
         let services = self.config.iter().flat_map(|config| &config.services);
         RollCall {
             time: now,
-            services: if self.configured { services.map(|s| self.service_call(s)).collect() } else { Vec::new() },
+            services: if self.configured { services.map(|s| self.service_call(s, now)).collect() } else { Vec::new() },
             settled: self.is_settled(),
-            leases: self.leases.values().map(|l| Lease { ends: l.shown_end(now), ..l.clone() }).collect(),
+            leases: self.leases.values().map(|l| l.seen_at(now)).collect(),
             removed: self.removed.values().cloned().collect(),
-            suspicions: self.suspected.values().cloned().collect(),
+            suspicions: self
+                .suspected
+                .values()
+                .map(|s| Suspicion { since: s.since.seen_at(now), ..s.clone() })
+                .collect(),
         }
     }
 
@@ -26,7 +29,7 @@ impl Core {
         self.configured && !self.replan && self.shortages.is_empty() && self.kernel.is_settled()
     }
 
-    fn service_call(&self, service: &Service) -> ServiceCall {
+    fn service_call(&self, service: &Service, now: Time) -> ServiceCall {
         let key = encode::service_key(&service.listen);
         let (target, held) = (self.kernel.target(), self.kernel.held());
         let info = target.services.get(&key).or_else(|| held.services.get(&key));
@@ -34,7 +37,7 @@ impl Core {
         let id = info.map_or(u32::MAX, |info| info.id);
         let member = |backend: &BackendName| {
             let name = MemberName { service: service.name.clone(), backend: backend.clone() };
-            Some(self.member_call(id, backend, self.members.get(&name)?))
+            Some(self.member_call(id, backend, self.members.get(&name)?, now))
         };
         ServiceCall {
             name: service.name.clone(),
@@ -44,7 +47,7 @@ impl Core {
         }
     }
 
-    fn member_call(&self, service: u32, backend: &BackendName, member: &Watched) -> MemberCall {
+    fn member_call(&self, service: u32, backend: &BackendName, member: &Watched, now: Time) -> MemberCall {
         let (_, size) = self.kernel.counts(service);
         let slots = member.id.map_or(0, |id| self.kernel.slots(service, id));
         MemberCall {
@@ -58,9 +61,9 @@ impl Core {
             share: if size == 0 { 0.0 } else { f64::from(slots) / f64::from(size) },
             health: member.health.health(),
             streak: member.health.streak(),
-            last_probe: member.health.last().cloned(),
-            since: member.since,
-            reasons: member.reasons.clone(),
+            last_probe: member.health.last().map(|p| LastProbe { time: p.time.seen_at(now), ..p.clone() }),
+            since: member.since.seen_at(now),
+            reasons: member.reasons.iter().map(|r| r.seen_at(now)).collect(),
             hop: self.hops.usable(member.endpoint.address).ok(),
         }
     }

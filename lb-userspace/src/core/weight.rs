@@ -60,8 +60,7 @@ pub struct Terms {
 pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
     let mut findings = Vec::new();
     for lease in facts.leases {
-        let terms =
-            Terms { since: lease.begun, owner: Some(lease.owner.name.clone()), review_at: lease.shown_end(facts.now) };
+        let terms = Terms { since: lease.begun, owner: Some(lease.owner.name.clone()), review_at: lease.ends };
         findings.push(Finding { kind: lease.kind.reason(), cause: lease.reason.clone(), terms: Some(terms) });
     }
     if let Some(since) = facts.returning.filter(|_| facts.leases.is_empty()) {

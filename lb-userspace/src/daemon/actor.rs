@@ -151,7 +151,7 @@ impl Actor {
                     self.obey()
                 }
                 Some(report) = inbox.reports.recv() => self.report(report).await,
-                _ = second.tick() => self.every_second(),
+                _ = second.tick() => self.every_second().await,
                 () = sleep_until(wake) => self.input(Input::Tick),
                 () = sleep_until(self.published + PUBLISH_EVERY), if self.stale => {
                     self.publish();
@@ -211,6 +211,7 @@ impl Actor {
             match event {
                 NetEvent::Links(macs) => self.tell(Input::Links(macs)),
                 NetEvent::NextHop(address, hop) => self.tell(Input::NextHop(address, hop)),
+                NetEvent::Addresses(managed) => drop(self.take_managed(managed)),
                 NetEvent::LinkGone(name) => self.link_gone(&name),
                 NetEvent::LinkBack(name) => {
                     tracing::info!("interface {name} is back");

@@ -29,6 +29,7 @@ mod revise;
 mod samples;
 mod signals;
 mod upkeep;
+mod verify;
 mod who;
 
 use std::path::PathBuf;
@@ -98,7 +99,7 @@ pub async fn run(options: RunOptions) -> Result<(), ControlError> {
 
 async fn serve(
     boot: Boot,
-    plane: DataPlane,
+    mut plane: DataPlane,
     adopted: bool,
     listeners: Listeners,
     signals: Signals,
@@ -106,7 +107,7 @@ async fn serve(
     let Boot { running, state_dir, journal, lock, bad_file, lost_state, resume } = boot;
     let pin_dir = running.config.control.pin_dir.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
-    let meta = plane.meta();
+    let (meta, log) = (plane.meta(), plane.take_log());
     let started = clock::now();
     let (pen, chronicle) = chronicle::start(state_dir.clone())
         .map_err(|e| system(format!("cannot start the thread that writes the journal: {e}")))?;
@@ -138,7 +139,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let server =
         tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone(), state_dir), stop.clone()));
-    let collector = tokio::spawn(upkeep::collect(reader, report_sender));
+    let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);

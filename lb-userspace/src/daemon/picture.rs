@@ -23,6 +23,8 @@ const RETOLD_MS: u64 = 60_000;
 pub enum Topic {
     /// The file was bad at start; an older revision runs.
     BadFile,
+    /// There is no file.
+    NoFile,
     /// Something of what an earlier daemon left could not be taken over as it was.
     Resume,
     /// The core contradicts itself.
@@ -33,6 +35,8 @@ pub enum Topic {
     Shortage,
     /// The program is not where it should be.
     Attach,
+    /// The network is not watched.
+    Watch,
     /// Pins were removed by someone else.
     Pins,
     /// The program was found detached by someone else, and put back.
@@ -177,6 +181,8 @@ impl Picture {
 
     /// The whole picture.
     pub fn view(&self, roll_call: RollCall, running: &Running) -> View {
+        let now = roll_call.time;
+        let event = |e: &Event| Event { time: e.time.seen_at(now), ..e.clone() };
         View {
             roll_call,
             config: running.config.clone(),
@@ -184,11 +190,11 @@ impl Picture {
             config_path: self.path.clone(),
             file_differs: self.file_differs,
             attached: self.attached.clone(),
-            started: self.started,
+            started: self.started.seen_at(now),
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
             warnings: self.warnings.values().cloned().collect(),
-            events: self.events.iter().cloned().collect(),
+            events: self.events.iter().map(event).collect(),
             violations: self.violations,
             events_lost: self.pen.lost(),
         }

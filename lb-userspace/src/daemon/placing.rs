@@ -21,7 +21,7 @@ use crate::control::daemon::ControlError;
 use crate::core::api::{EventKind, Health, MemberCall, Time};
 use crate::core::reason::ReasonKind;
 use crate::io::bpf::types::{Attached, Mode};
-use crate::io::net::{self, NetEvent, NetHandle, Placement};
+use crate::io::net::{self, Managed, NetEvent, NetHandle, Placement};
 
 /// Events that may wait for the actor.
 const NET_QUEUE: usize = 256;
@@ -106,27 +106,44 @@ impl Actor {
             && (waited || members().all(|m| m.in_rotation || m.health == Health::Down))
     }
 
-    /// Follows a change of the configuration's interfaces, mode and addresses.
-    pub(super) async fn follow(&mut self, old: &Config, new: &Config) -> Result<(), ControlError> {
+    /// Follows a change of the configuration's interfaces, mode and addresses. Returns what is wrong with the addresses.
+    pub(super) async fn follow(&mut self, old: &Config, new: &Config) -> Result<Vec<String>, ControlError> {
         if interfaces(old) != interfaces(new) {
-            let own = std::mem::take(&mut self.net.own);
-            match Net::watch(new, own.clone()) {
-                Ok(net) => self.net = net,
-                Err(e) => {
-                    self.net.own = own;
-                    return Err(e);
-                }
-            }
-            self.net.handle.resolve(self.resolving.clone());
+            self.watch(new)?;
         }
         if !self.placing.placed {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if interfaces(old) != interfaces(new) || old.edge.mode != new.edge.mode {
             self.attach(new)?;
         }
-        self.place_addresses(new).await;
+        Ok(self.place_addresses(new).await)
+    }
+
+    /// Begins to watch the interfaces of `config`; on an error, those before are watched on.
+    fn watch(&mut self, config: &Config) -> Result<(), ControlError> {
+        self.net = Net::watch(config, self.net.own.clone())?;
+        self.net.handle.resolve(self.resolving.clone());
         Ok(())
+    }
+
+    /// A watcher that ended would leave next hops and addresses as they are for ever: begins anew.
+    pub(super) async fn watch_again(&mut self) {
+        if !self.net.handle.is_ended() {
+            return;
+        }
+        let config = self.running.config.clone();
+        match self.watch(&config) {
+            Ok(()) => {
+                tracing::error!("the network watcher had ended; it was started anew");
+                self.picture.clear(Topic::Watch);
+                self.place_again().await;
+            }
+            Err(e) => {
+                let text = format!("next hops and addresses are not followed, which is tried again: {}", e.message);
+                self.picture.warn(Topic::Watch, text);
+            }
+        }
     }
 
     /// Puts the program on the configured interfaces, and nowhere else.
@@ -170,33 +187,40 @@ impl Actor {
         }
         let config = self.running.config.clone();
         match self.attach(&config) {
-            Ok(()) => self.place_addresses(&config).await,
+            Ok(()) => drop(self.place_addresses(&config).await),
             Err(e) => self.picture.warn(Topic::Attach, format!("the program cannot be put back: {e}")),
         }
     }
 
-    /// Puts the configuration's addresses on their interfaces, if the daemon is to manage them.
-    async fn place_addresses(&mut self, config: &Config) {
+    /// Puts the configuration's addresses on their interfaces, if the daemon is to manage them. Returns what failed.
+    async fn place_addresses(&mut self, config: &Config) -> Vec<String> {
         let wanted = placements(config, self.core.leaving_addresses());
         let ours = self.net.own.clone();
         // Recorded before they are added: after a crash in between, an address too many is known as ours, none too few.
         self.remember(wanted.union(&ours).cloned().collect());
-        let problems = match self.net.handle.manage_addresses(wanted, ours).await {
-            Ok(managed) => {
-                for Placement { address, interface } in &managed.foreign {
-                    tracing::debug!("{address} is on {interface} already, and stays the operator's");
-                }
-                self.remember(managed.ours);
-                managed.failed.into_iter().map(|(address, why)| format!("{address}: {why}")).collect()
+        match self.net.handle.manage_addresses(wanted, ours).await {
+            Ok(managed) => self.take_managed(managed),
+            Err(e) => {
+                self.picture.warn(Topic::Addresses, format!("addresses are not as they should be: {e}"));
+                vec![e.to_string()]
             }
-            Err(e) => vec![e.to_string()],
-        };
+        }
+    }
+
+    /// Takes in the state of the managed addresses. Returns what is wrong with them.
+    pub(super) fn take_managed(&mut self, managed: Managed) -> Vec<String> {
+        for Placement { address, interface } in &managed.foreign {
+            tracing::debug!("{address} is on {interface} already, and stays the operator's");
+        }
+        self.remember(managed.ours);
+        let problems: Vec<String> = managed.failed.iter().map(|(address, why)| format!("{address}: {why}")).collect();
         if problems.is_empty() {
             self.picture.clear(Topic::Addresses);
         } else {
-            let problems = problems.join("; ");
-            self.picture.warn(Topic::Addresses, format!("addresses are not as they should be: {problems}"));
+            let text = format!("addresses are not as they should be: {}", problems.join("; "));
+            self.picture.warn(Topic::Addresses, text);
         }
+        problems
     }
 
     /// Removes every address that the daemon added.

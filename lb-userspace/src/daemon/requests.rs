@@ -126,15 +126,20 @@ impl Actor {
             changes.extend(block_in_place(|| self.journal.write(&old.sha256, &change))?);
         }
         let new = Arc::new(new);
-        if let Err(e) = self.switch(&old.config, &new, &change).await {
-            if target == Target::FileAndRunning
-                && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
-            {
-                return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}")).with_hint(
-                    "the file differs from what runs: put the old text back, or mend the cause and `rollcall reload`",
-                ));
+        match self.switch(&old.config, &new, &change).await {
+            Ok(problems) => changes.extend(problems.into_iter().map(|why| format!("not in force: {why}"))),
+            Err(e) => {
+                if target == Target::FileAndRunning
+                    && let Err(stuck) = block_in_place(|| self.journal.revert(&old.text))
+                {
+                    return Err(ControlError::new(e.code, format!("{e}; what ran before still runs, but {stuck}"))
+                        .with_hint(
+                            "the file differs from what runs: put the old text back, or mend the cause and `rollcall \
+                             reload`",
+                        ));
+                }
+                return Err(e);
             }
-            return Err(e);
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
         let (by, cause) = (who::name(change.by.as_ref()), change.cause.clone());
@@ -162,11 +167,20 @@ impl Actor {
         self.picture.happened(EventKind::RevisionApplied, Some(by), cause);
     }
 
-    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot.
-    async fn switch(&mut self, old: &Arc<Config>, new: &Arc<Config>, change: &Change) -> Result<(), ControlError> {
+    /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot. Returns what is wrong with the
+    /// addresses.
+    async fn switch(
+        &mut self,
+        old: &Arc<Config>,
+        new: &Arc<Config>,
+        change: &Change,
+    ) -> Result<Vec<String>, ControlError> {
         self.input(Input::Configure(new.clone(), change.author()));
         self.settle(SETTLE).await;
-        let Err(e) = self.follow(old, new).await else { return Ok(()) };
+        let e = match self.follow(old, new).await {
+            Ok(problems) => return Ok(problems),
+            Err(e) => e,
+        };
         let back = Author { how: format!("{} failed", change.cause), ..change.author() };
         self.input(Input::Configure(old.clone(), back));
         self.settle(SETTLE).await;

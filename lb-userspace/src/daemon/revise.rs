@@ -12,7 +12,7 @@ use super::error::system;
 use super::file::Replaced;
 use super::{crash, file, who};
 use crate::config::{self, model::BackendName};
-use crate::control::daemon::{Actor, ControlError};
+use crate::control::daemon::{Actor, ControlError, ErrorCode};
 use crate::core::api::{Author, Store, Time};
 use crate::core::lease::{Lease, Mark};
 use crate::core::removed::Removed;
@@ -120,6 +120,15 @@ impl Journal {
             })
             .map_err(unusable)?;
         crash::point("after_intent");
+        // Checked again as late as can be: what someone saved meanwhile must not be lost.
+        if file::digest(&self.path).as_deref() != Some(old_sha256) {
+            let _ = self.state.drop_intent();
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{} was changed or removed by someone else at the same moment", self.path.display()),
+            )
+            .with_hint("look at it, apply it with `rollcall reload`, then repeat the edit"));
+        }
         let replaced = file::replace(&self.path, &change.text).map_err(|e| {
             // If the journal fails now too, recovery finds the old file and drops the intent.
             let _ = self.state.drop_intent();
@@ -323,6 +332,17 @@ mod tests {
         assert_eq!(journal.recover(now()).unwrap(), recovery);
         assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), found, "recovery leaves the file alone");
         assert_eq!(journal.last_revision().unwrap().unwrap().recorded.text, revision);
+    }
+
+    #[test]
+    fn write_over_what_someone_just_saved_is_refused_and_leaves_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        std::fs::write(journal.path(), "someone = 'else'\n").unwrap();
+        let refused = journal.write(&config::sha256(OLD), &change(NEW)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        assert_eq!(std::fs::read_to_string(journal.path()).unwrap(), "someone = 'else'\n");
+        assert_eq!(journal.recover(now()).unwrap(), Recovery::Clean);
     }
 
     #[test]

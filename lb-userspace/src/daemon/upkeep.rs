@@ -15,12 +15,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::actor::{Actor, Flow};
 use super::picture::Topic;
 use super::samples::Sampler;
-use super::{clock, crash, file, notify, placing};
-use crate::core::api::{EventKind, Input};
-use crate::core::diff::diff;
+use super::{clock, crash, file, notify};
+use crate::core::api::Input;
 use crate::core::kernel::KernelState;
-use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::Counters;
+use crate::io::bpf::{DataPlane, ProgramLog};
 
 /// Seconds between two looks at the file and at leaving members.
 const LOOK_EVERY: u64 = 5;
@@ -56,7 +55,7 @@ pub struct Upkeep {
     seconds: u64,
     verifying: bool,
     seeking: bool,
-    drift: Option<Instant>,
+    pub(super) drift: Option<Instant>,
     sampler: Sampler,
 }
 
@@ -67,13 +66,18 @@ impl Upkeep {
         Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None, sampler }
     }
 
-    /// Reads beside the actor.
-    fn beside(&self, read: impl FnOnce(&DataPlane) -> Option<Report> + Send + 'static) {
+    /// Reads beside the actor; a read that panics is reported as `failed` has it.
+    fn beside(
+        &self,
+        read: impl FnOnce(&DataPlane) -> Option<Report> + Send + 'static,
+        failed: impl FnOnce(String) -> Option<Report> + Send + 'static,
+    ) {
         let (reader, reports) = (self.reader.clone(), self.reports.clone());
-        spawn_blocking(move || {
-            if let Some(report) = read(&reader) {
+        tokio::spawn(async move {
+            let read = spawn_blocking(move || read(&reader)).await;
+            if let Some(report) = read.unwrap_or_else(|e| failed(e.to_string())) {
                 // Refused only when the daemon is stopping.
-                let _ = reports.blocking_send(report);
+                let _ = reports.send(report).await;
             }
         });
     }
@@ -81,7 +85,7 @@ impl Upkeep {
 
 impl Actor {
     /// Called each second.
-    pub(super) fn every_second(&mut self) -> Flow {
+    pub(super) async fn every_second(&mut self) -> Flow {
         self.upkeep.seconds += 1;
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
@@ -89,16 +93,17 @@ impl Actor {
         self.picture.look_at_journal();
         if self.upkeep.seconds % SAMPLE_EVERY == 1 {
             // What cannot be read now is read a minute later.
-            self.upkeep.beside(|plane| Some(Report::Counted(Box::new(plane.counters().ok()?))));
+            let read = |plane: &DataPlane| Some(Report::Counted(Box::new(plane.counters().ok()?)));
+            self.upkeep.beside(read, |_| None);
         }
+        self.watch_again().await;
         if self.upkeep.seconds % MARK_EVERY == 1
             && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
         {
             self.picture.warn(Topic::Record, e.message);
         }
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
-            let digest = block_in_place(|| file::digest(self.journal.path()));
-            self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
+            self.look_at_file();
             self.look_for_drained();
             self.look_for_unused();
             self.record_again();
@@ -113,6 +118,22 @@ impl Actor {
             self.picture.clear(Topic::Detached);
         }
         self.input(Input::Tick)
+    }
+
+    /// Whether the file is what runs, and can be read at all.
+    fn look_at_file(&mut self) {
+        let path = self.journal.path();
+        let digest = block_in_place(|| file::digest(path));
+        self.picture.file_differs = digest.as_deref() != Some(self.running.sha256.as_str());
+        if digest.is_some() {
+            return self.picture.clear(Topic::NoFile);
+        }
+        let text = format!(
+            "{} is gone or cannot be read; what it said last runs on. `rollcall config show` prints that: put it back before \
+             the next reload or restart",
+            path.display()
+        );
+        self.picture.warn(Topic::NoFile, text);
     }
 
     /// Takes what work beside the actor came to.
@@ -149,11 +170,12 @@ impl Actor {
         if leaving.is_empty() {
             return;
         }
-        self.upkeep.beside(move |plane| {
+        let read = move |plane: &DataPlane| {
             let counters = plane.counters().ok()?;
             let idle = |id: &u32| counters.members.get(id).is_none_or(|m| m.active() == 0);
             Some(Report::Drained(leaving.into_iter().filter(idle).collect()))
-        });
+        };
+        self.upkeep.beside(read, |_| None);
     }
 
     fn look_for_unused(&mut self) {
@@ -163,11 +185,12 @@ impl Actor {
         }
         self.upkeep.seeking = true;
         let writes = self.writes;
-        self.upkeep.beside(move |plane| {
+        let read = move |plane: &DataPlane| {
             // What cannot be read counts as used; the next look may do better.
             let used = plane.sources_in_use(&leaving).unwrap_or_else(|_| leaving.clone());
             Some(Report::Unused { writes, addresses: leaving.difference(&used).copied().collect() })
-        });
+        };
+        self.upkeep.beside(read, move |_| Some(Report::Unused { writes, addresses: Vec::new() }));
     }
 
     fn verify(&mut self) {
@@ -176,91 +199,15 @@ impl Actor {
         }
         self.upkeep.verifying = true;
         let writes = self.writes;
-        self.upkeep.beside(move |plane| {
-            Some(Report::Verified { writes, state: plane.read_state().map(Box::new).map_err(|e| e.to_string()) })
-        });
-    }
-
-    /// Compares what the kernel holds with what was decided, and repairs.
-    async fn verified(&mut self, writes: u64, state: Result<Box<KernelState>, String>) {
-        let state = match state {
-            Ok(state) => state,
-            Err(why) => {
-                self.picture.warn(Topic::Drift, format!("the maps cannot be read back: {why}"));
-                self.upkeep.drift = Some(Instant::now());
-                return;
-            }
-        };
-        let meanwhile = writes != self.writes || !self.core.roll_call(clock::now()).settled;
-        if !meanwhile {
-            let differences = diff(&state, self.core.desired()).len();
-            if differences > 0 {
-                self.upkeep.drift = Some(Instant::now());
-                self.picture.warn(
-                    Topic::Drift,
-                    format!("something else changed the maps: {differences} operations were needed to repair them"),
-                );
-                let cause = format!("{differences} operations are needed");
-                self.picture.happened(EventKind::DriftFound, None, cause);
-                self.input(Input::Maps { meta: self.plane.meta(), state, adopted: true });
-                if self.core.roll_call(clock::now()).settled {
-                    self.picture.happened(EventKind::DriftRepaired, None, "the maps are as decided".to_owned());
-                }
-            }
-        }
-        self.verify_pins();
-        self.verify_program().await;
-    }
-
-    /// Pins cannot be put back without losing what they name; but that they are gone must be known before the restart.
-    fn verify_pins(&mut self) {
-        let missing = block_in_place(|| self.plane.missing_pins()).join(", ");
-        if missing.is_empty() {
-            return self.picture.clear(Topic::Pins);
-        }
-        let dir = self.running.config.control.pin_dir.display();
-        let text = format!(
-            "someone removed pins below {dir}: {missing}; traffic goes on, but the next start cannot take it over: plan \
-             `rollcall down` and a start, which ends every connection"
-        );
-        self.picture.warn(Topic::Pins, text);
-    }
-
-    async fn verify_program(&mut self) {
-        let found = match block_in_place(|| self.plane.attached()) {
-            Ok(found) => found,
-            Err(e) => return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}")),
-        };
-        if !self.placing.is_placed() {
-            return;
-        }
-        // By the configuration and not by what was attached: putting it back may have failed before.
-        let missing =
-            |name: &&String| device_index(name).is_some_and(|index| !found.iter().any(|f| f.ifindex == index));
-        let lost: Vec<&String> = placing::interfaces(&self.running.config).iter().filter(missing).collect();
-        if !lost.is_empty() {
-            let taken = |name: &&&String| self.picture.attached.iter().any(|a| a.interface == ***name);
-            let taken = lost.iter().filter(taken).map(|name| name.as_str()).collect::<Vec<_>>().join(" and ");
-            if !taken.is_empty() {
-                // Stays to be read when the program is long back: who did it may do it again.
-                self.upkeep.drift = Some(Instant::now());
-                let text = format!("something took the program off {taken}; it was put back");
-                self.picture.warn(Topic::Detached, text);
-                let cause = format!("something took it off {taken}");
-                self.picture.happened(EventKind::ProgramLost, None, cause);
-                self.picture.attached.retain(|a| found.iter().any(|f| f.ifindex == a.ifindex));
-            }
-            self.place_again().await;
-        }
+        let report = move |state| Some(Report::Verified { writes, state });
+        let read = move |plane: &DataPlane| report(plane.read_state().map(Box::new).map_err(|e| e.to_string()));
+        self.upkeep.beside(read, move |why| report(Err(why)));
     }
 }
 
-fn device_index(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
-}
-
-/// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds.
-pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
+/// Collects old flows, each second as many as are needed to examine all within [`COLLECT_WITHIN`] seconds, and passes on
+/// what the program logs meanwhile.
+pub async fn collect(plane: Arc<DataPlane>, mut log: Option<ProgramLog>, reports: mpsc::Sender<Report>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let buckets = u64::from(plane.meta().half_open_buckets);
@@ -268,12 +215,20 @@ pub async fn collect(plane: Arc<DataPlane>, reports: mpsc::Sender<Report>) {
     loop {
         second.tick().await;
         let plane = plane.clone();
-        let result = match spawn_blocking(move || plane.collect(rounds)).await {
-            Ok(Ok(clock)) => {
-                rounds = self::rounds(buckets, Some(&clock));
-                Ok(())
+        let mut lines = log.take();
+        let run = spawn_blocking(move || {
+            let result = plane.collect(rounds);
+            if let Some(lines) = &mut lines {
+                lines.flush();
             }
-            Ok(Err(e)) => Err(e.to_string()),
+            (result, lines)
+        });
+        let result = match run.await {
+            Ok((result, lines)) => {
+                log = lines;
+                result.map(|clock| rounds = self::rounds(buckets, Some(&clock))).map_err(|e| e.to_string())
+            }
+            // Collection goes on with the next second; what is logged is lost from here on.
             Err(e) => Err(e.to_string()),
         };
         if reports.send(Report::Collected(result)).await.is_err() {

@@ -2,5 +2,6 @@
 
 pub mod craft;
 pub mod ledger;
+pub mod lines;
 pub mod plane;
 pub mod world;

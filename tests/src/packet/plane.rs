@@ -278,7 +278,12 @@ impl Plane {
         self.bpf.program(name).expect("it was loaded").try_into().expect("it is XDP")
     }
 
-    pub(super) fn map(&mut self, name: &str) -> &mut aya::maps::Map {
+    pub(super) fn object(&mut self) -> &mut Ebpf {
+        &mut self.bpf
+    }
+
+    /// Any map.
+    pub fn map(&mut self, name: &str) -> &mut aya::maps::Map {
         self.bpf.map_mut(name).unwrap_or_else(|| panic!("no map {name}"))
     }
 }

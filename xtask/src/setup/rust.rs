@@ -1,23 +1,37 @@
 //! The compiler: library sources for the eBPF target, and the two components that only CI needs.
 //!
-//! `core` is built for the eBPF target from source. The pinned toolchain's own sources come from rustup; where that
-//! cannot fetch them, the distribution's compiler with its sources builds the object instead, and the pinned one
-//! everything else.
+//! The pinned toolchain's own sources come from rustup; where that cannot fetch them, the distribution's compiler with
+//! its sources builds the object instead, and the pinned one everything else.
 
-use std::path::{Path, PathBuf};
+// The build script's own: what is accepted here must be what it takes.
+#[path = "../../../lb-userspace/build/compiler.rs"]
+pub mod compiler;
+
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
+use self::compiler::{Compiler, Origin};
 use super::{Need, packages};
-use crate::sys;
+use crate::{sys, workspace};
 
-const DISTRIBUTION_CARGO: &str = "/usr/bin/cargo";
-const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
+/// Clippy of the distribution's compiler, for `lint-ebpf`.
+pub const DISTRIBUTION_CLIPPY: &str = "/usr/bin/cargo-clippy";
 
 /// What is checked here.
 pub(super) fn needs() -> Vec<Need> {
-    vec![
+    let distribution_clippy = Need {
+        name: "clippy of the distribution's compiler".to_owned(),
+        purpose: ".ci/run only",
+        found: || match Path::new(DISTRIBUTION_CLIPPY).is_file() {
+            true => Ok("present".to_owned()),
+            false => Err(format!("no {DISTRIBUTION_CLIPPY}")),
+        },
+        bring: bring_clippy,
+        optional: true,
+    };
+    let mut needs = vec![
         Need {
             name: "library sources".to_owned(),
             purpose: "building `core` for the eBPF target",
@@ -32,31 +46,37 @@ pub(super) fn needs() -> Vec<Need> {
             bring: || sys::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"])),
             optional: true,
         },
-    ]
+    ];
+    if compiler().is_ok_and(|compiler| compiler.origin == Origin::Distribution) {
+        needs.push(distribution_clippy);
+    }
+    needs
 }
 
-/// The cargo that must build the eBPF object, if it is not the one that builds the rest.
-pub fn ebpf_cargo() -> Option<&'static str> {
-    let own = library(Path::new("rustc")).is_some();
-    (!own && distribution().is_some()).then_some(DISTRIBUTION_CARGO)
+/// The package beside the compiler that is there.
+fn bring_clippy() -> Result<()> {
+    let package = if packages::is_installed("rustc-web") { "rust-web-clippy" } else { "rust-clippy" };
+    packages::install(&[package])
+}
+
+/// The compiler that builds the eBPF object, as lb-userspace's build script chooses it.
+pub fn compiler() -> Result<Compiler, String> {
+    compiler::find(Path::new("rustc"), &workspace::cargo_program(), &workspace::root())
 }
 
 fn sources() -> Result<String, String> {
-    if let Some(path) = library(Path::new("rustc")) {
-        return Ok(format!("of the pinned toolchain, {}", path.display()));
-    }
-    if let Some(path) = distribution() {
-        return Ok(format!("of the distribution's compiler, {}", path.display()));
-    }
-    Err("the pinned toolchain has no rust-src, and no compiler of the distribution has either".to_owned())
+    compiler().map(|compiler| compiler.to_string())
 }
 
 fn bring_sources() -> Result<()> {
     // In the workspace's root, whose pinned toolchain is meant. Its word is not enough: a toolchain that was copied or cut
     // down lists components that are not there.
     let mut rustup = Command::new("rustup");
-    let rustup = sys::run(rustup.args(["component", "add", "rust-src"]).current_dir(crate::workspace::root()));
-    let present = || library(Path::new("rustc")).context("rustup says that rust-src is installed, but it is not there");
+    let rustup = sys::run(rustup.args(["component", "add", "rust-src"]).current_dir(workspace::root()));
+    let present = || {
+        let own = compiler().is_ok_and(|compiler| compiler.origin == Origin::Own);
+        own.then_some(()).context("rustup says that rust-src is installed, but it is not there")
+    };
     let Err(first) = rustup.and_then(|()| present()) else { return Ok(()) };
     eprintln!("{first:#}; trying the distribution's compiler and sources");
     // Debian's stable releases carry a compiler as new as browsers need under the first names.
@@ -68,25 +88,11 @@ fn bring_sources() -> Result<()> {
     packages::install(set).with_context(|| format!("{first:#}, and the distribution's {} failed", set.join(", ")))
 }
 
-fn distribution() -> Option<PathBuf> {
-    if !sys::is_file(DISTRIBUTION_CARGO) || !sys::is_file(DISTRIBUTION_RUSTC) {
-        return None;
-    }
-    library(Path::new(DISTRIBUTION_RUSTC))
-}
-
-/// Where a compiler's library sources are, if they are.
-fn library(rustc: &Path) -> Option<PathBuf> {
-    let sysroot = sys::read(Command::new(rustc).args(["--print", "sysroot"]).current_dir(crate::workspace::root()))?;
-    let path = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
-    sys::is_file(path.join("core/Cargo.toml")).then_some(path)
-}
-
 fn formatter() -> Result<String, String> {
     let missing: Vec<&str> = (["fmt", "clippy"].into_iter())
         .filter(|verb| {
             let mut command = Command::new("cargo");
-            sys::read(command.args([verb, "--version"]).current_dir(crate::workspace::root())).is_none()
+            sys::read(command.args([verb, "--version"]).current_dir(workspace::root())).is_none()
         })
         .collect();
     if missing.is_empty() { Ok("present".to_owned()) } else { Err(format!("no cargo {}", missing.join(", no cargo "))) }

@@ -56,7 +56,10 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         let config = &loaded.config;
         let on_host = |ip: IpAddr| facts.addresses.iter().find(|(a, _)| *a == ip).map(|(_, i)| i.as_str());
         let running = facts.status.is_some();
-        checks.extend(config_addresses(config).map(|(what, ip)| address(what, ip, on_host(ip), config, running)));
+        checks.extend(config_addresses(config).map(|(what, ip)| match facts.holders.get(&ip) {
+            Some(&mac) => taken(what, ip, on_host(ip), mac),
+            None => address(what, ip, on_host(ip), config, running),
+        }));
         if !(config.source_pool.ipv4.is_empty() && config.source_pool.ipv6.is_empty()) {
             checks.push(local_ports(config, facts.ports.local_ports.as_ref(), &facts.ports.reserved_ports));
             checks.push(port_limit(config));
@@ -75,11 +78,34 @@ const VIP: &str = "vip";
 const SOURCE: &str = "source address";
 
 /// Each VIP once, then the source pool.
-fn config_addresses(config: &Config) -> impl Iterator<Item = (&'static str, IpAddr)> {
+pub(super) fn config_addresses(config: &Config) -> impl Iterator<Item = (&'static str, IpAddr)> {
     let vips: std::collections::BTreeSet<_> = config.services.iter().map(|s| s.listen.vip).collect();
     let pool = config.source_pool.ipv4.iter().copied().map(IpAddr::V4);
     let pool = pool.chain(config.source_pool.ipv6.iter().copied().map(IpAddr::V6));
     vips.into_iter().map(|ip| (VIP, ip)).chain(pool.map(|ip| (SOURCE, ip)))
+}
+
+/// The interface where an address of this kind belongs.
+pub(super) fn place<'a>(what: &str, config: &'a Config) -> Option<&'a str> {
+    if what == VIP { config.edge.front() } else { config.edge.back() }
+}
+
+/// Another host answers for the address.
+fn taken(what: &str, ip: IpAddr, interface: Option<&str>, mac: [u8; 6]) -> Check {
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let (evidence, why) = match interface {
+        Some(i) => (
+            format!("on {i}, and another host with the MAC {mac} answers ARP for it, too"),
+            "neighbours send to whichever answered last: a part of the clients reaches the wrong host",
+        ),
+        None => (
+            format!("not on this host: another one with the MAC {mac} answers ARP for it"),
+            "the daemon does not add an address that another host has",
+        ),
+    };
+    let mend =
+        "find that host (the switch knows the MAC's port), and take the address off it or out of this configuration";
+    bad(CheckResult::Fail, format!("{what} {ip}"), evidence, why, mend)
 }
 
 fn address(what: &str, ip: IpAddr, interface: Option<&str>, config: &Config, running: bool) -> Check {
@@ -102,7 +128,7 @@ fn address(what: &str, ip: IpAddr, interface: Option<&str>, config: &Config, run
             &format!(
                 "ip addr add {ip}/{} dev {}; or set edge.manage_vips = true",
                 if ip.is_ipv4() { 32 } else { 128 },
-                (if what == VIP { config.edge.front() } else { config.edge.back() }).unwrap_or("INTERFACE")
+                place(what, config).unwrap_or("INTERFACE")
             ),
         ),
     }

@@ -2,7 +2,7 @@
 //! is one. Judges nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use nix::ifaddrs::getifaddrs;
@@ -10,6 +10,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::hops::{self, Hops};
 use crate::cli::Context;
+use crate::config::model::Config;
 use crate::config::{self, Loaded};
 use crate::control::daemon::ControlError;
 use crate::control::schema::{Attachment, Status};
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub(super) interfaces: BTreeMap<String, Result<Interface, String>>,
     /// Addresses on the host, with their interfaces.
     pub(super) addresses: BTreeSet<(IpAddr, String)>,
+    /// Addresses of the configuration that another host answers for, with its MAC; empty without the right to ask.
+    pub(super) holders: BTreeMap<IpAddr, [u8; 6]>,
     pub(super) ports: inspect::Host,
     /// Where our program is: by the daemon, or without one by the pinned data plane.
     pub(super) attached: Vec<Attachment>,
@@ -75,19 +78,43 @@ impl Facts {
             config.as_ref().map_or_else(|_| "/sys/fs/bpf/rollcall".into(), |c| c.config.control.pin_dir.clone());
         let attached = status.as_ref().map_or_else(|| pinned(&pin_dir), |s| s.attached.clone());
         let elsewhere = status.as_ref().map(|s| s.daemon.pid).filter(|&pid| is_elsewhere(pid));
+        let addresses = host_addresses();
+        let holders = match &config {
+            Ok(loaded) => holders(&loaded.config, &addresses).await,
+            Err(_) => BTreeMap::new(),
+        };
         Self {
             attached,
             elsewhere,
             hops,
+            holders,
             host: Host::gather(pin_dir),
             config,
             interfaces,
-            addresses: host_addresses(),
+            addresses,
             ports: inspect::host(),
             status,
             status_error,
         }
     }
+}
+
+/// Asks where each address is, or belongs.
+async fn holders(config: &Config, on_host: &BTreeSet<(IpAddr, String)>) -> BTreeMap<IpAddr, [u8; 6]> {
+    let mut asked: BTreeMap<&str, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for (what, ip) in super::addresses::config_addresses(config) {
+        let there = on_host.iter().find(|(address, _)| *address == ip).map(|(_, interface)| interface.as_str());
+        let place = there.or_else(|| super::addresses::place(what, config));
+        if let (IpAddr::V4(ip), Some(place)) = (ip, place) {
+            asked.entry(place).or_default().insert(ip);
+        }
+    }
+    let mut holders = BTreeMap::new();
+    for (interface, addresses) in asked {
+        let found = inspect::holders(interface, addresses).await.unwrap_or_default();
+        holders.extend(found.into_iter().map(|(ip, mac)| (IpAddr::V4(ip), mac)));
+    }
+    holders
 }
 
 /// What a daemon that does not run left attached. Unreadable without rights, and then as good as not there.

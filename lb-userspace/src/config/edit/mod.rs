@@ -107,9 +107,10 @@ impl EditError {
                 "leave the address out to use the existing backend, or choose another name".into()
             }
             Self::OtherOwner(backend) => format!("rollcall backend set {backend} changes its owner"),
-            Self::LastMember { .. } => {
-                "add another member first (rollcall backend add), or remove the service from the file".into()
-            }
+            Self::LastMember { service, .. } => format!(
+                "add another member first (rollcall backend add NAME --address ADDRESS --service {service}); or, to end the \
+                 service, delete it from the file and run rollcall reload"
+            ),
             Self::Nothing(_) => "name a weight, a port or an owner".into(),
         })
     }

@@ -90,7 +90,9 @@ pub(crate) fn port(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
 pub(crate) fn weight(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
     let zero = value.as_integer().is_some_and(|n| !n.as_str().is_empty() && n.as_str().bytes().all(|b| b == b'0'));
     if zero {
-        return Err(Refusal::with("must be 1 to 65535", "to take a server out, rollcall backend remove it"));
+        let instead = "to take a server out, remove it from the service (rollcall backend remove): its connections go on until \
+                       they end, and rollcall backend add brings it back";
+        return Err(Refusal::with("must be 1 to 65535", instead));
     }
     port(value)
 }

@@ -124,7 +124,9 @@ impl Core {
         self.members.keys().filter(|name| scope.covers(name)).cloned().collect()
     }
 
+    /// Its members are to be weighed, and their next hops planned, again.
     fn mark_dirty(&mut self, scope: &Scope) {
+        self.replan = true;
         let services: Vec<_> = self.members_of(scope).into_iter().map(|name| name.service).collect();
         self.dirty.extend(services);
     }

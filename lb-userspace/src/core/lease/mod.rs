@@ -136,9 +136,10 @@ impl Lease {
         Duration::from_millis(self.ends.boot_ms.saturating_sub(now.boot_ms))
     }
 
-    /// The end as the wall clock of `now` would show it: the clock may have been set since the lease was granted.
-    pub fn shown_end(&self, now: Time) -> Time {
-        now + self.left(now)
+    /// With its end as people see it at `now`. Its beginning may be another boot's.
+    #[must_use]
+    pub fn seen_at(&self, now: Time) -> Self {
+        Self { ends: self.ends.seen_at(now), ..self.clone() }
     }
 
     /// Carries a lease of an earlier boot over into this one. `mark` is the last moment known of that boot.
@@ -160,7 +161,7 @@ impl Lease {
         self.boot_id = boot_id.to_owned();
         self.begun.boot_ms = 0;
         self.ends.boot_ms = end_ms;
-        self.ends.wall_ms = self.shown_end(now).wall_ms;
+        self.ends = self.ends.seen_at(now);
         carried
     }
 }

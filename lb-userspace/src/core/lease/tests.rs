@@ -38,7 +38,7 @@ fn carry_over_within_the_boot_changes_nothing_whatever_the_wall_clock_says() {
     assert_eq!(same.carry_over(Some(&mark(5)), "first", later), Carried::SameBoot);
     assert_eq!(same, lease());
     assert_eq!(same.left(later), DEFAULT - Duration::from_secs(500));
-    assert_eq!(same.shown_end(later).wall_ms, 1_300_000, "as the clock of now would show it");
+    assert_eq!(same.seen_at(later).ends.wall_ms, 1_300_000, "as the clock of now would show it");
 }
 
 #[rstest]

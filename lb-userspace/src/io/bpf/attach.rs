@@ -89,6 +89,12 @@ impl DataPlane {
         Ok(found)
     }
 
+    /// Whether this program is on the interface, whatever is pinned, and whether its link is pinned.
+    pub fn carries(&self, interface: &str) -> Result<(bool, bool), BpfError> {
+        let on = device::by_name(interface)?.and_then(|device| device.xdp).map(|xdp| xdp.program);
+        Ok((on == Some(self.program_id()?), self.pins.link(interface).exists()))
+    }
+
     /// The link that still holds this interface. One that does not (the interface was deleted, and perhaps made again
     /// under the same name) is unpinned.
     fn live_link(&self, device: &Device) -> Result<Option<(Link, Mode)>, BpfError> {

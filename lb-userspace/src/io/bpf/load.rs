@@ -11,6 +11,7 @@ use lb_common::abi::{ABI_VERSION, Meta, Settings, maps, programs};
 use nix::time::{ClockId, clock_gettime};
 
 use super::error::{BpfError, errno};
+use super::log::ProgramLog;
 use super::maps::{Maps, meta, verify};
 use super::object::{OBJECT, Sizes, shapes};
 use super::pin::{Pins, clear_leftovers, ensure_bpffs, unpin};
@@ -45,11 +46,11 @@ impl DataPlane {
         if pins.exists() {
             let meta = check(&pins)?;
             compare(options, &sizes, &meta)?;
-            renew_programs(&pins, &sizes)?;
-            return Ok((Self::from_pins(pins, meta)?, true));
+            let log = renew_programs(&pins, &sizes)?;
+            return Ok((Self::from_pins(pins, meta, Some(log))?, true));
         }
-        let meta = create(&options.pin_dir, &sizes, options.seed)?;
-        Ok((Self::from_pins(pins, meta)?, false))
+        let (meta, log) = create(&options.pin_dir, &sizes, options.seed)?;
+        Ok((Self::from_pins(pins, meta, Some(log))?, false))
     }
 
     /// Opens the pinned data plane as it is, to read it.
@@ -59,10 +60,10 @@ impl DataPlane {
             return Err(BpfError::NotRunning { path: pin_dir.to_owned() });
         }
         let meta = check(&pins)?;
-        Self::from_pins(pins, meta)
+        Self::from_pins(pins, meta, None)
     }
 
-    fn from_pins(pins: Pins, meta: Meta) -> Result<Self, BpfError> {
+    fn from_pins(pins: Pins, meta: Meta, log: Option<ProgramLog>) -> Result<Self, BpfError> {
         Ok(Self {
             meta,
             maps: Maps::open(&pins)?,
@@ -71,6 +72,7 @@ impl DataPlane {
             pins,
             fallback: None,
             grace: None,
+            log,
         })
     }
 }
@@ -86,7 +88,7 @@ fn require_kernel() -> Result<(), BpfError> {
 }
 
 /// Builds a set of pins aside and puts it into use when it is complete.
-fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<Meta, BpfError> {
+fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<(Meta, ProgramLog), BpfError> {
     let pins = Pins::building(root);
     pins.create()?;
     let mut object = load(&pins, sizes)?;
@@ -118,7 +120,7 @@ fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<Meta, BpfErro
     opened.settings.set(0, settings, 0).map_err(|e| BpfError::kernel("cannot write SETTINGS", &e))?;
     meta(&pins)?.set(0, made, 0).map_err(|e| BpfError::kernel("cannot write META", &e))?;
     pins.publish()?;
-    Ok(made)
+    Ok((made, ProgramLog::of(&mut object)?))
 }
 
 /// Loads the object; maps that are pinned already are used, others are created and pinned.
@@ -181,16 +183,19 @@ fn compare(options: &OpenOptions, sizes: &Sizes, meta: &Meta) -> Result<(), BpfE
     Ok(())
 }
 
-/// Puts this build's programs in the place of pinned ones that differ. The kernel's tag covers the instructions without
-/// the maps that they name, so an equal tag over the same maps is an equal program.
-fn renew_programs(pins: &Pins, sizes: &Sizes) -> Result<(), BpfError> {
+/// Puts this build's programs in the place of pinned ones that differ, and opens their log. The kernel's tag covers the
+/// instructions without the maps that they name, so an equal tag over the same maps is an equal program. Not so for
+/// `collect`: the texts that it logs are in a map of its own, which is not pinned. Nothing is attached to it, so it is
+/// always replaced.
+fn renew_programs(pins: &Pins, sizes: &Sizes) -> Result<ProgramLog, BpfError> {
     let mut object = load(pins, sizes)?;
     for name in [programs::LB, programs::COLLECT] {
         let path = pins.object(name);
         let ours = program(&mut object, name)?;
         let tag = ours.info().map_err(|e| BpfError::kernel(format!("cannot examine program {name}"), &e))?.tag();
         match ProgramInfo::from_pin(&path) {
-            Ok(pinned) if pinned.tag() == tag => continue,
+            Ok(pinned) if pinned.tag() == tag && name != programs::COLLECT => continue,
+            Ok(pinned) if pinned.tag() == tag => {}
             Ok(_) => tracing::info!(program = name, "replacing the pinned program by this build's"),
             Err(e) if errno(&e) == Some(libc::ENOENT) => {}
             Err(e) => return Err(BpfError::at("open pinned program", &path, &e)),
@@ -202,7 +207,7 @@ fn renew_programs(pins: &Pins, sizes: &Sizes) -> Result<(), BpfError> {
         sys::pin(fd.as_fd(), &aside).map_err(|e| BpfError::at("pin", &aside, &e))?;
         std::fs::rename(&aside, &path).map_err(|e| BpfError::at("replace", &path, &e))?;
     }
-    Ok(())
+    ProgramLog::of(&mut object)
 }
 
 fn boot_ns() -> Result<u64, BpfError> {

@@ -15,6 +15,7 @@ mod flows;
 mod grace;
 mod link;
 mod load;
+mod log;
 mod mapped;
 mod maps;
 pub mod object;
@@ -32,6 +33,7 @@ use lb_common::abi::{Meta, maps as map_names, programs};
 pub use error::BpfError;
 pub use flows::FlowFilter;
 pub use load::OpenOptions;
+pub use log::ProgramLog;
 
 /// Whether the kernel translates programs into the machine's own instructions; `None` if this process may not load one to
 /// find out.
@@ -50,12 +52,19 @@ pub struct DataPlane {
     fallback: Option<String>,
     /// Made when first needed.
     grace: Option<grace::Grace>,
+    /// Until it is taken. Not of a read-only opening: who reads a line removes it.
+    log: Option<ProgramLog>,
 }
 
 impl DataPlane {
     /// What the maps were created with.
     pub fn meta(&self) -> Meta {
         self.meta
+    }
+
+    /// What the programs log. `None`: opened read-only, or taken already.
+    pub fn take_log(&mut self) -> Option<ProgramLog> {
+        self.log.take()
     }
 
     /// Pins that somebody removed. What they held goes on while it is open; the next start cannot adopt it.

@@ -11,6 +11,7 @@ use rtnetlink::packet_route::address::{
 };
 
 use super::NetError;
+use super::claims::{Claims, Holders, Question, Verdict};
 use super::links::{Link, Links};
 
 /// Marks what we added in the kernel itself (`IFA_PROTO`, from 5.18; older kernels ignore it), so that an address added
@@ -56,6 +57,8 @@ pub(super) struct Addresses {
     ours: BTreeSet<Placement>,
     /// From where each interface's addresses were last announced; none for a link that does not work.
     announced: BTreeMap<String, Origin>,
+    /// Whether others have what is missing here.
+    claims: Claims,
 }
 
 /// A link in one stretch of work. When any of it changes, neighbours may have forgotten or mislearned our addresses.
@@ -108,6 +111,12 @@ impl Addresses {
     pub(super) fn replace(&mut self, wanted: BTreeSet<Placement>, ours: BTreeSet<Placement>) {
         self.wanted = wanted;
         self.ours.extend(ours);
+        self.claims.doubt();
+    }
+
+    /// Takes in whether other hosts have addresses.
+    pub(super) fn answered(&mut self, question: &Question, holders: &Holders) {
+        self.claims.answered(question, holders);
     }
 
     /// Whether there is anything to look after.
@@ -115,12 +124,13 @@ impl Addresses {
         self.wanted.is_empty() && self.ours.is_empty()
     }
 
-    /// Makes the kernel's addresses as wanted. The announcements are the caller's to send.
+    /// Makes the kernel's addresses as wanted. The announcements are the caller's to send, the questions to ask; what they
+    /// are about is not added before the answer.
     pub(super) async fn ensure(
         &mut self,
         handle: &Handle,
         links: &Links,
-    ) -> Result<(Managed, Vec<Announcement>), NetError> {
+    ) -> Result<(Managed, Vec<Announcement>, Vec<Question>), NetError> {
         let present: Vec<AddressMessage> = handle
             .address()
             .get()
@@ -145,15 +155,22 @@ impl Addresses {
                 surplus.push((here, found.message));
             }
         }
+        self.claims.retain(&missing);
         for placement in missing {
-            self.add(handle, links, placement, &mut result).await;
+            // What we hold on another interface we ask nobody for: this host itself would answer.
+            let moves = surplus.iter().any(|(here, _): &(Placement, _)| here.address == placement.address);
+            match if moves { Verdict::Add } else { self.claims.verdict(&placement, links) } {
+                Verdict::Add => self.add(handle, links, placement, &mut result).await,
+                Verdict::Wait => {}
+                Verdict::Taken(why) => result.failed.push((placement.address, why)),
+            }
         }
         for (placement, message) in surplus {
             remove(handle, placement, message, &mut result).await;
         }
         self.ours.clone_from(&result.ours);
         let announcements = self.announcements(links, &result);
-        Ok((result, announcements))
+        Ok((result, announcements, self.claims.questions()))
     }
 
     async fn add(&self, handle: &Handle, links: &Links, placement: Placement, result: &mut Managed) {

@@ -38,7 +38,7 @@ pub(super) async fn announce(ifindex: u32, mac: [u8; 6], addresses: Vec<IpAddr>)
 }
 
 /// An ARP request for our own address, from it.
-fn arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; ARP_LEN] {
+pub(super) fn arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; ARP_LEN] {
     let mut frame = [0; ARP_LEN];
     frame[..6].fill(0xff);
     frame[6..12].copy_from_slice(&mac);

@@ -1,10 +1,13 @@
 //! Facts about interfaces and the host for `doctor`. Judges nothing: what a fact means is the reader's business.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
 
+use super::claims::Question;
 pub use super::ethtool::{Channels, Offloads};
 use super::links::{Link, Links};
 use super::{NetError, ethtool};
@@ -103,6 +106,18 @@ pub async fn interface(name: &str) -> Result<Interface, NetError> {
         rp_filter: rp_filter(name).max(rp_filter("all")),
         xdp: message.attributes.iter().flat_map(programs).collect(),
     })
+}
+
+/// Which of these addresses another host on the interface answers for, with its MAC. Needs CAP_NET_RAW; takes less than a
+/// second.
+pub async fn holders(interface: &str, addresses: BTreeSet<Ipv4Addr>) -> Result<BTreeMap<Ipv4Addr, [u8; 6]>, NetError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(connection);
+    let links = Links::read(&handle).await?;
+    let Some(mut question) = Question::new(interface, &links) else { return Ok(BTreeMap::new()) };
+    question.addresses = addresses;
+    question.try_ask().await.map_err(NetError::Open)
 }
 
 fn programs(attribute: &LinkAttribute) -> Vec<XdpProgram> {

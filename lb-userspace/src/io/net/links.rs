@@ -63,6 +63,11 @@ impl Links {
         self.0.values().find(|l| l.name == name)
     }
 
+    /// The MACs of all of them.
+    pub(super) fn all_macs(&self) -> Vec<[u8; 6]> {
+        self.0.values().filter_map(|l| l.mac).collect()
+    }
+
     /// The MACs of these interfaces as the program compares them.
     pub(super) fn macs(&self, interfaces: &[String]) -> [u64; MAX_LINKS] {
         let mut macs = [0; MAX_LINKS];

@@ -6,12 +6,15 @@
 
 mod addresses;
 mod announce;
+mod attached;
+mod claims;
 mod ethtool;
 mod hops;
 pub mod inspect;
 mod kernel;
 mod links;
 mod neighbours;
+mod resolver;
 mod routes;
 mod watch;
 
@@ -33,6 +36,8 @@ pub enum NetEvent {
     LinkGone(String),
     /// An interface of that name exists again, as another device: the program must be attached anew.
     LinkBack(String),
+    /// The managed addresses are in another state than was last told, by an answer or by this event.
+    Addresses(Managed),
     /// The next hop towards an address, or why there is none. Sent when first known, and on each change.
     NextHop(IpAddr, Result<Hop, String>),
 }
@@ -103,6 +108,11 @@ pub fn spawn(interfaces: Vec<String>, events: mpsc::Sender<NetEvent>) -> Result<
 }
 
 impl NetHandle {
+    /// Whether the watcher has ended, which only an error of its own can make it do while this handle lives.
+    pub fn is_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Resolves these addresses and keeps them fresh; replaces the earlier set. The answers are events. An address that
     /// was in the earlier set is reported again only when its answer changes.
     pub fn resolve(&self, addresses: Vec<IpAddr>) {
@@ -113,6 +123,7 @@ impl NetHandle {
     /// Puts the wanted addresses where they belong, keeps them there through every change of the interfaces, and
     /// announces those it adds. `ours` are addresses that an earlier run added: of them, and only of them, those no longer
     /// wanted, or wanted elsewhere now, are removed. Replaces the earlier set; an empty one removes all that are ours.
+    /// IPv4 addresses that are missing are first asked for, for less than a second: what another host has is not added.
     pub async fn manage_addresses(
         &self,
         wanted: impl IntoIterator<Item = Placement>,

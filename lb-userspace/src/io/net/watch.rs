@@ -1,26 +1,24 @@
 //! The task that follows the kernel: reads links, routes and neighbours at start and whenever they may have changed, and
 //! reports differences. Notifications only say *look again*; every answer is read from the kernel.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use lb_common::abi::{Hop, MAX_LINKS};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::neighbour::NeighbourState;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::addresses::{Addresses, Announcement};
-use super::hops::{self, Way};
+use super::attached::Attached;
+use super::claims::{Holders, Question};
 use super::kernel::Kernel;
 use super::links::Links;
-use super::neighbours::{self, Entry, Key, Need, Tracker};
-use super::{Command, Managed, NetError, NetEvent, announce, routes};
+use super::resolver::Resolver;
+use super::{Command, Managed, NetError, NetEvent, Reply, announce};
 
 /// Neighbours are looked at this often, and asked where it is time.
 const TICK: Duration = Duration::from_secs(1);
@@ -28,13 +26,10 @@ const TICK: Duration = Duration::from_secs(1);
 const TICKS_PER_FULL_CHECK: u32 = 5;
 /// Notifications come in bursts; one look serves those of this span.
 const SETTLE: Duration = Duration::from_millis(20);
-
-/// An address whose next hop is wanted.
-#[derive(Default)]
-struct Target {
-    way: Option<Result<Way, String>>,
-    told: Option<Result<Hop, String>>,
-}
+/// One look, or one command, takes milliseconds; a minute with very many addresses. After so long an answer was lost.
+const ANSWER_LOST: Duration = Duration::from_secs(60);
+/// So many looks in a row that fail are taken for a lost connection.
+const FAILURES: u32 = 5;
 
 /// What must be read again.
 #[derive(Clone, Copy, Default)]
@@ -52,19 +47,20 @@ pub(super) struct Watcher {
     interfaces: Vec<String>,
     outbox: VecDeque<NetEvent>,
     links: Links,
-    /// Index of each attached interface when last seen; `None`: gone.
-    present: Option<Vec<Option<u32>>>,
-    macs: Option<[u64; MAX_LINKS]>,
-    targets: BTreeMap<IpAddr, Target>,
-    trackers: HashMap<Key, Tracker>,
-    entries: HashMap<Key, Entry>,
+    attached: Attached,
+    resolver: Resolver,
     addresses: Addresses,
-    /// What could not be done about them, as last logged.
-    failed: Vec<(IpAddr, String)>,
+    /// Their state as it was last told.
+    told: Managed,
     announcements: JoinSet<()>,
+    /// Whether other hosts have addresses that are missing here.
+    questions: JoinSet<(Question, Holders)>,
+    /// Who waits for the answers, and what was done for him meanwhile.
+    waiting: Option<(Reply, Managed)>,
     stale: Stale,
     /// When to look, if something asked for it.
     look_at: Option<tokio::time::Instant>,
+    failures: u32,
 }
 
 impl Watcher {
@@ -73,16 +69,16 @@ impl Watcher {
             interfaces,
             outbox: VecDeque::new(),
             links: Links::default(),
-            present: None,
-            macs: None,
-            targets: BTreeMap::new(),
-            trackers: HashMap::new(),
-            entries: HashMap::new(),
+            attached: Attached::default(),
+            resolver: Resolver::default(),
             addresses: Addresses::default(),
-            failed: Vec::new(),
+            told: Managed::default(),
             announcements: JoinSet::new(),
+            questions: JoinSet::new(),
+            waiting: None,
             stale: Stale::ALL,
             look_at: Some(tokio::time::Instant::now()),
+            failures: 0,
         }
     }
 
@@ -98,36 +94,52 @@ impl Watcher {
         let mut count = 0u32;
         loop {
             let look_at = self.look_at;
-            tokio::select! {
+            // Whether the connection still works.
+            let connected = tokio::select! {
                 permit = events.reserve(), if !self.outbox.is_empty() => match (permit, self.outbox.pop_front()) {
-                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Ok(permit), Some(event)) => {
+                        permit.send(event);
+                        true
+                    }
                     _ => return,
                 },
                 () = events.closed() => return,
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command, &kernel.handle).await,
+                    Some(command) => timeout(ANSWER_LOST, self.obey(command, &kernel.handle)).await.is_ok(),
                     None => return,
                 },
-                notification = kernel.notifications.next() => match notification {
-                    Some(message) => self.note(message),
-                    None => {
-                        tracing::warn!("the netlink connection was lost; opening it anew");
-                        match Kernel::reopen(&commands).await {
-                            Some(new) => kernel = new,
-                            None => return,
-                        }
-                        self.look(Stale::ALL);
+                Some(answer) = self.questions.join_next() => {
+                    if let Ok((question, holders)) = answer {
+                        self.addresses.answered(&question, &holders);
                     }
+                    timeout(ANSWER_LOST, self.answered(&kernel.handle)).await.is_ok()
+                }
+                notification = kernel.notifications.next() => match notification {
+                    Some(message) => {
+                        self.note(message);
+                        true
+                    }
+                    None => false,
                 },
                 () = sleep_until(look_at.unwrap_or_else(tokio::time::Instant::now)), if look_at.is_some() => {
                     self.look_at = None;
-                    self.check(&kernel.handle).await;
+                    timeout(ANSWER_LOST, self.check(&kernel.handle)).await.is_ok() && self.failures < FAILURES
                 }
                 _ = ticks.tick() => {
                     count += 1;
                     while self.announcements.try_join_next().is_some() {}
                     self.look(if count.is_multiple_of(TICKS_PER_FULL_CHECK) { Stale::ALL } else { Stale::default() });
+                    true
                 }
+            };
+            if !connected {
+                tracing::warn!("the netlink connection was lost; opening it anew");
+                match Kernel::reopen(&commands).await {
+                    Some(new) => kernel = new,
+                    None => return,
+                }
+                self.failures = 0;
+                self.look(Stale::ALL);
             }
         }
     }
@@ -143,21 +155,49 @@ impl Watcher {
     async fn obey(&mut self, command: Command, handle: &Handle) {
         match command {
             Command::Resolve(addresses) => {
-                let mut old = std::mem::take(&mut self.targets);
-                self.targets = addresses.into_iter().map(|a| (a, old.remove(&a).unwrap_or_default())).collect();
+                self.resolver.follow(addresses);
                 self.look(Stale { ways: true, ..Stale::default() });
             }
             Command::Manage { wanted, ours, reply } => {
                 self.addresses.replace(wanted, ours);
-                let answer = match Links::read(handle).await {
-                    // Only for this look: the watcher compares its own table when it reads the links itself.
-                    Ok(links) => self.ensure_addresses(handle, &links).await,
-                    Err(error) => Err(error),
-                };
-                // A caller that went away does not want the answer.
-                let _ = reply.send(answer);
+                // An earlier asker learns what was done so far: his wishes were overtaken.
+                self.tell_waiting(Ok(self.told.clone()));
+                match self.ensure_now(handle).await {
+                    Ok(done) if !self.questions.is_empty() => self.waiting = Some((reply, done)),
+                    answer => self.tell(reply, answer),
+                }
             }
         }
+    }
+
+    /// One question is answered: with the last, what waits for it is done.
+    async fn answered(&mut self, handle: &Handle) {
+        if !self.questions.is_empty() {
+            return;
+        }
+        if self.waiting.is_none() {
+            return self.look(Stale { addresses: true, ..Stale::default() });
+        }
+        let answer = self.ensure_now(handle).await;
+        self.tell_waiting(answer);
+    }
+
+    fn tell_waiting(&mut self, answer: Result<Managed, NetError>) {
+        let Some((reply, before)) = self.waiting.take() else { return };
+        let all = answer.map(|mut managed| {
+            managed.added.extend(before.added);
+            managed.removed.extend(before.removed);
+            managed
+        });
+        self.tell(reply, all);
+    }
+
+    fn tell(&mut self, reply: Reply, answer: Result<Managed, NetError>) {
+        if let Ok(managed) = &answer {
+            self.told = managed.clone();
+        }
+        // A caller that went away does not want the answer.
+        let _ = reply.send(answer);
     }
 
     /// Takes a notification: what may have changed is read again.
@@ -177,23 +217,9 @@ impl Watcher {
             M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => {
                 self.look(Stale { ways: true, ..Stale::default() });
             }
-            // Neighbours change all the time: only those in use matter, and the notification itself says all.
-            M::NewNeighbour(m) => {
-                if let Some((key, entry)) = neighbours::parse(&m)
-                    && self.trackers.contains_key(&key)
-                {
-                    self.entries.insert(key, entry);
-                    self.look(Stale::default());
-                }
-            }
-            M::DelNeighbour(m) => {
-                if let Some((key, _)) = neighbours::parse(&m)
-                    && self.trackers.contains_key(&key)
-                {
-                    self.entries.remove(&key);
-                    self.look(Stale::default());
-                }
-            }
+            // The notification itself says all.
+            M::NewNeighbour(m) if self.resolver.note(&m, true) => self.look(Stale::default()),
+            M::DelNeighbour(m) if self.resolver.note(&m, false) => self.look(Stale::default()),
             _ => {}
         }
     }
@@ -205,9 +231,12 @@ impl Watcher {
             tracing::warn!(%error, "could not read the network's state; trying again");
             // The next tick looks, at everything that was not read.
             self.stale = stale;
+            self.failures += 1;
             return;
         }
-        if (stale.links || stale.addresses) && !self.addresses.is_idle() {
+        self.failures = 0;
+        // Who waits for an answer about the addresses gets one that nobody else had a part of.
+        if (stale.links || stale.addresses) && !self.addresses.is_idle() && self.waiting.is_none() {
             let links = std::mem::take(&mut self.links);
             match self.ensure_addresses(handle, &links).await {
                 Ok(managed) => self.report(managed),
@@ -215,107 +244,47 @@ impl Watcher {
             }
             self.links = links;
         }
-        self.resolve(handle).await;
+        let changed = self.resolver.resolve(handle).await;
+        self.outbox.extend(changed.into_iter().map(|(address, hop)| NetEvent::NextHop(address, hop)));
     }
 
     async fn read(&mut self, handle: &Handle, stale: Stale) -> Result<(), NetError> {
         if stale.links {
             self.links = Links::read(handle).await?;
-            self.compare_links();
+            self.outbox.extend(self.attached.compare(&self.links, &self.interfaces));
         }
         if stale.ways || stale.links {
-            for (address, target) in &mut self.targets {
-                let route = routes::lookup(handle, *address).await;
-                let way = route.and_then(|route| hops::way(*address, route, &self.links, &self.interfaces));
-                target.way = Some(way);
-            }
-            let ways = self.targets.values().filter_map(|t| t.way.as_ref()?.as_ref().ok());
-            let mut old = std::mem::take(&mut self.trackers);
-            for way in ways {
-                let tracker = old.remove(&way.neighbour);
-                self.trackers.entry(way.neighbour).or_insert_with(|| tracker.unwrap_or(Tracker::new()));
-            }
-            self.entries = neighbours::read(handle).await?;
-            self.entries.retain(|key, _| self.trackers.contains_key(key));
+            self.resolver.read(handle, &self.links, &self.interfaces).await?;
         }
         Ok(())
     }
 
-    fn compare_links(&mut self) {
-        let now: Vec<_> = self.interfaces.iter().map(|name| self.links.by_name(name).map(|l| l.index)).collect();
-        let before = self.present.replace(now.clone());
-        for (i, name) in self.interfaces.iter().enumerate() {
-            // All existed when the watcher was spawned.
-            let was = before.as_ref().map_or(now[i].or(Some(0)), |b| b[i]);
-            if was != now[i] {
-                if was.is_some() {
-                    self.outbox.push_back(NetEvent::LinkGone(name.clone()));
-                }
-                if now[i].is_some() {
-                    self.outbox.push_back(NetEvent::LinkBack(name.clone()));
-                }
-            }
-        }
-        let macs = self.links.macs(&self.interfaces);
-        if self.macs.replace(macs) != Some(macs) {
-            self.outbox.push_back(NetEvent::Links(macs));
-        }
+    /// With links of this moment, only for this look: the watcher compares its own table when it reads the links itself.
+    async fn ensure_now(&mut self, handle: &Handle) -> Result<Managed, NetError> {
+        let links = Links::read(handle).await?;
+        self.ensure_addresses(handle, &links).await
     }
 
     async fn ensure_addresses(&mut self, handle: &Handle, links: &Links) -> Result<Managed, NetError> {
-        let (managed, announcements) = self.addresses.ensure(handle, links).await?;
+        let (managed, announcements, questions) = self.addresses.ensure(handle, links).await?;
         for Announcement { ifindex, mac, addresses } in announcements {
             self.announcements.spawn(announce::announce(ifindex, mac, addresses));
+        }
+        for question in questions {
+            self.questions.spawn(question.ask());
         }
         Ok(managed)
     }
 
-    /// Looks at each neighbour in use, asks where needed, and queues the answers that changed.
-    async fn resolve(&mut self, handle: &Handle) {
-        let now = Instant::now();
-        let mut known = HashMap::new();
-        for (key, tracker) in &mut self.trackers {
-            let (state, need) = tracker.observe(self.entries.get(key).copied(), now);
-            known.insert(*key, state);
-            let Some(need) = need else { continue };
-            match neighbours::ask(handle, *key, need).await {
-                // The kernel does not notify of this state; see `Tracker::observe`.
-                Ok(()) if need == Need::Solicit => {
-                    self.entries.insert(*key, Entry { state: NeighbourState::Incomplete, mac: None });
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    let error =
-                        NetError::refused(format!("make the kernel look for {} (interface {})", key.1, key.0), &error);
-                    tracing::warn!(%error, "neighbour not asked");
-                }
-            }
-        }
-        for (address, target) in &mut self.targets {
-            let answer = match &target.way {
-                Some(Ok(way)) => known.get(&way.neighbour).and_then(|known| way.hop(*known)),
-                Some(Err(why)) => Some(Err(why.clone())),
-                None => None,
-            };
-            if let Some(answer) = answer
-                && target.told.as_ref() != Some(&answer)
-            {
-                target.told = Some(answer.clone());
-                self.outbox.push_back(NetEvent::NextHop(*address, answer));
-            }
-        }
-    }
-
-    /// Logs what was done without anybody asking; a failure once for as long as it lasts.
+    /// Tells what was done, or failed, without anybody asking.
     fn report(&mut self, managed: Managed) {
         if !managed.added.is_empty() {
             tracing::info!(addresses = ?managed.added, "managed addresses were missing; added again");
         }
-        if managed.failed != self.failed {
-            for (address, why) in &managed.failed {
-                tracing::warn!(%address, %why, "a managed address is not as it should be");
-            }
+        // What is being asked for is neither ours nor refused, for the moment.
+        if self.questions.is_empty() && (&managed.ours, &managed.failed) != (&self.told.ours, &self.told.failed) {
+            self.told = managed.clone();
+            self.outbox.push_back(NetEvent::Addresses(managed));
         }
-        self.failed = managed.failed;
     }
 }
