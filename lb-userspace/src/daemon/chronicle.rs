@@ -116,7 +116,7 @@ struct Keeper {
     dir: PathBuf,
     queue: Receiver<Entry>,
     shared: Arc<Shared>,
-    /// None before the first write, and after one that failed.
+    /// None before the first write, and after one that failed for another reason than a full disk.
     journal: Option<Journal>,
     /// Of the batch under way.
     events: Vec<Event>,
@@ -165,7 +165,6 @@ impl Keeper {
                 trouble
             }
             Err(why) => {
-                self.journal = None;
                 self.say(Some(why));
                 return false;
             }
@@ -190,6 +189,8 @@ impl Keeper {
             return Err("told to fail".to_owned());
         }
         let now = clock::now();
+        // Closed before another is opened: what SQLite keeps beside the file goes by its name.
+        self.journal.take_if(|journal| !journal.is_in_place());
         let journal = match &mut self.journal {
             Some(journal) => journal,
             closed => {
@@ -208,7 +209,13 @@ impl Keeper {
             let (backend, service, by) = (None, None, None);
             events.push(Event { time: now, backend, service, kind: EventKind::EventsLost, by, cause });
         }
-        journal.append(&events, &self.samples).map_err(|e| e.to_string())?;
+        if let Err(e) = journal.append(&events, &self.samples) {
+            // Opening it again checks all its pages, which may have been damaged or exchanged meanwhile.
+            if !e.is_full() {
+                self.journal = None;
+            }
+            return Err(e.to_string());
+        }
         self.told = lost;
         Ok(journal.prune(now.wall_ms).err().map(|e| e.to_string()))
     }
@@ -276,6 +283,19 @@ mod tests {
         std::fs::create_dir(&state).unwrap();
         assert!(keeper.write());
         assert_eq!((causes(&state), pen.trouble()), (vec!["0".to_owned()], None));
+    }
+
+    #[test]
+    fn journal_removed_by_others_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pen, queue) = pen(3);
+        let mut keeper = keeper(dir.path().to_owned(), queue, &pen);
+        for n in 0..2 {
+            pen.event(event(n));
+            assert!(keeper.gather() && keeper.write());
+            assert_eq!(causes(dir.path()), [n.to_string()]);
+            std::fs::remove_file(dir.path().join("journal.db")).unwrap();
+        }
     }
 
     #[test]

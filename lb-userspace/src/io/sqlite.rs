@@ -52,6 +52,11 @@ impl DatabaseError {
             Self::Newer { .. } => false,
         }
     }
+
+    /// Whether the disk is full: the opening is as good as before.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
 }
 
 /// Opens or creates the file at `path`, checks its pages, and brings its schema up to date: `migrations` has one entry

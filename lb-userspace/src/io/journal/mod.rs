@@ -12,6 +12,7 @@ mod read;
 mod tests;
 mod write;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE INDEX sample_wall ON sample (wall_ms);
 "];
+
+/// The log is moved into the file when it has so many pages, a megabyte.
+const LOG_PAGES: i64 = 256;
 
 /// How much is kept; whatever is beyond either goes, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +218,14 @@ impl Counted {
 pub struct Journal {
     db: Connection,
     path: PathBuf,
+    /// Which file it opened.
+    file: Option<(u64, u64)>,
     bounds: Bounds,
+}
+
+/// Device and inode of a file.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The journal's file in `dir`.
@@ -226,7 +237,11 @@ impl Journal {
     /// Opens or creates `journal.db` in `dir`, which exists, and brings its schema up to date.
     pub fn open(dir: &Path, bounds: Bounds) -> Result<Self, JournalError> {
         let path = path(dir);
-        Ok(Self { db: sqlite::open(path.clone(), "WAL", "NORMAL", MIGRATIONS)?, path, bounds })
+        let db = sqlite::open(path.clone(), "WAL", "NORMAL", MIGRATIONS)?;
+        match db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES) {
+            Ok(()) => Ok(Self { file: inode(&path), db, path, bounds }),
+            Err(source) => Err(JournalError::Sqlite { path, source }),
+        }
     }
 
     /// As [`Journal::open`]; but a damaged file is put aside and a new one begun. Then also says so, in words. `now_s`:
@@ -243,6 +258,11 @@ impl Journal {
             aside.display()
         );
         Self::open(dir, bounds).map(|journal| (journal, Some(lost)))
+    }
+
+    /// Whether the file at its path is still the one that it writes: nobody would read what goes into a removed one.
+    pub fn is_in_place(&self) -> bool {
+        self.file.is_some() && inode(&self.path) == self.file
     }
 
     fn named<T>(&self, result: rusqlite::Result<T>) -> Result<T, JournalError> {
