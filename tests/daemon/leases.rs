@@ -1,7 +1,9 @@
 //! Leases and removals on the real daemon: who is out, until when, and that neither a crash nor a removal loses it.
 
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 
+use lb_tests::testbed::poll;
 use lb_tests::testbed::rollcall::{Answer, member, members};
 use serde_json::Value;
 
@@ -187,4 +189,26 @@ fn lease_that_cannot_be_is_refused_with_its_code_and_changes_nothing() {
     assert!(status["warnings"].to_string().contains("a restart would undo it"), "{:#}", status["warnings"]);
     std::fs::remove_file(&faults).expect("it was just written");
     stage.rollcall.wait_for(&stage.bed, START, "the record", |s| s["warnings"].as_array().is_some_and(Vec::is_empty));
+}
+
+#[test]
+fn maintenance_ends_the_flows_of_its_server_and_no_others() {
+    let stage = Stage::new();
+    let mut flows: Vec<_> = (0..16).map(|_| stage.connect().expect("the service answers")).collect();
+    let servers: Vec<String> = flows.iter_mut().map(|f| crate::stage::ask(f).expect("an answer")).collect();
+    assert!(servers.iter().any(|b| b == "b1") && servers.iter().any(|b| b == "b2"), "{servers:?}");
+    let take = ["backend", "maint", "b1", "--for", "1h", "--reason", "new disk", "--owner", "ada", "--yes"];
+    assert_eq!(cli(&stage, &take).code, 0);
+    for (flow, server) in flows.iter_mut().zip(&servers) {
+        if server == "b2" {
+            assert_eq!(crate::stage::ask(flow).expect("an answer"), "b2");
+            continue;
+        }
+        poll::until(START, "the end of a flow to b1", || match crate::stage::ask(flow) {
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+    assert_eq!(reasons(&stage.rollcall.status(&stage.bed), "web4"), ["maintenance"]);
+    assert_eq!(cli(&stage, &["backend", "ready", "b1", "--owner", "ada"]).code, 0);
 }

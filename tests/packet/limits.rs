@@ -127,6 +127,9 @@ fn collection_ends_the_flows_of_a_member_that_is_closed_and_both_ends_are_reset(
     #[case] v6: bool,
 ) {
     let mut world = World::with(&Sizes { max_flows: 64, buckets: 64 }, Algorithm::RoundRobin);
+    let mut settings = world.plane.settings;
+    settings.reset_unknown = 1;
+    world.plane.configure(settings);
     let (one, other) = (world.handshake(family, 1), world.handshake(family, 2));
     let (shut, open) = (member_of(&one), member_of(&other));
     assert_ne!(shut, open);
