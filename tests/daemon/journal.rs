@@ -26,7 +26,7 @@ fn of_kind<'a>(all: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 /// Waits until the journal has what is wanted; all its events.
 #[track_caller]
-fn wait_for(stage: &Stage, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub fn wait_for(stage: &Stage, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     poll::until(SOON, what, || {
         let all = events(stage, &[]);
         if wanted(&all) { Ok(all) } else { Err(format!("{all:#?}")) }

@@ -6,6 +6,7 @@ use lb_tests::testbed::bed::Family;
 use lb_tests::testbed::poll;
 use lb_tests::testbed::rollcall::member;
 
+use crate::journal;
 use crate::stage::{START, Stage};
 
 /// The daemon compares every ten seconds; generous, for a busy machine.
@@ -30,6 +31,9 @@ fn maps_changed_by_others_are_repaired_and_reported() {
     poll::until(Duration::from_secs(5), "a warning", || {
         let warnings = stage.rollcall.status(&stage.bed)["warnings"].to_string();
         if warnings.contains("something else changed the maps") { Ok(()) } else { Err(warnings) }
+    });
+    journal::wait_for(&stage, "finding and repair in the journal", |all| {
+        ["drift_found", "drift_repaired"].iter().all(|kind| all.iter().any(|e| e["kind"] == *kind))
     });
 }
 
@@ -129,6 +133,11 @@ fn program_detached_by_others_returns_and_is_reported_after_its_return() {
     });
     let links = stage.bed.edge.run("ip", &["link", "show", "front"]);
     assert!(links.contains("xdp"), "warned, but not put back: {links}");
+    journal::wait_for(&stage, "the loss and the return in the journal", |all| {
+        let places = |kind| all.iter().position(|e| e["kind"] == kind).zip(all.iter().rposition(|e| e["kind"] == kind));
+        let (lost, attached) = (places("program_lost"), places("program_attached"));
+        lost.zip(attached).is_some_and(|((lost, _), (first, last))| first < lost && lost < last)
+    });
 }
 
 #[test]
