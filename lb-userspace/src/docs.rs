@@ -83,6 +83,20 @@ fn metrics_page_explains_every_reason_of_a_verdict() {
 }
 
 #[test]
+fn operations_page_explains_every_kind_of_event() {
+    let page = page("operations.md");
+    let (_, table) = page.split_once("| event | means |").expect("the table is there");
+    let (table, _) = table.split_once("\n\n").expect("something follows");
+    let documented: BTreeSet<&str> = first_cells(table).flat_map(quoted).collect();
+    // What is no kind is refused with the list of those that are.
+    let refused = serde_json::from_str::<crate::core::api::EventKind>("\"\"").unwrap_err().to_string();
+    let (_, kinds) = refused.split_once("expected one of").expect("serde lists them");
+    let kinds: BTreeSet<&str> = quoted(kinds).collect();
+    assert!(kinds.len() > 20, "{refused}");
+    assert_eq!(documented, kinds, "docs/operations.md (left) and core::api::EventKind (right)");
+}
+
+#[test]
 fn example_files_in_the_pages_are_valid() {
     for name in ["../README.md", "configuration.md"] {
         let page = page(name);

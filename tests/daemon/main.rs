@@ -6,6 +6,7 @@ mod conflict;
 mod deadman;
 mod edits;
 mod interfaces;
+mod journal;
 mod leases;
 mod leaving;
 mod memory;

@@ -62,7 +62,7 @@ struct SmallDisk(std::path::PathBuf);
 impl SmallDisk {
     fn mount(path: std::path::PathBuf) -> Self {
         std::fs::create_dir_all(&path).expect("the folder is writable");
-        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k"))
+        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=4m"))
             .expect("this needs root");
         Self(path)
     }

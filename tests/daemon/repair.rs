@@ -6,6 +6,7 @@ use lb_tests::testbed::bed::Family;
 use lb_tests::testbed::poll;
 use lb_tests::testbed::rollcall::member;
 
+use crate::journal;
 use crate::stage::{START, Stage};
 
 /// The daemon compares every ten seconds; generous, for a busy machine.
@@ -71,6 +72,9 @@ fn maps_changed_by_others_are_repaired_three_times_and_then_only_told() {
     assert_eq!(stage.rollcall.status(&stage.bed)["critical"], serde_json::json!([]));
     let kinds: Vec<_> = drifts(&stage).into_iter().skip(expected.len()).map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["drift_found", "drift_left", "drift_repaired"]);
+    journal::wait_for(&stage, "finding and repair in the journal", |all| {
+        ["drift_found", "drift_repaired"].iter().all(|kind| all.iter().any(|e| e["kind"] == *kind))
+    });
 }
 
 #[test]

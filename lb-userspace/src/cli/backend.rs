@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, frozen, lease, reload, status, words};
+use super::{Context, Outcome, frozen, lease, reload, source, status, words};
 use crate::config::model::{BackendName, ServiceName};
+use crate::control::EventParams;
 use crate::control::daemon::{ControlError, Edit};
 use crate::control::schema::{Applied, Backends, EventStatus};
-use crate::core::api::EventKind;
 use crate::core::lease::LeaseKind;
 use crate::daemon::frozen::Left;
 
@@ -39,7 +39,7 @@ Examples:
 
 /// Where the daemon answers all of them.
 const PATH: &str = "/v1/backends";
-/// Events shown of a backend; JSON has all that the daemon keeps.
+/// Events shown of a backend; JSON has all that were asked for.
 const EVENTS: usize = 10;
 
 /// What to do with backends.
@@ -167,6 +167,12 @@ async fn show(context: &Context, name: &BackendName) -> Outcome {
     if all.backends.is_empty() {
         return Err(ControlError::not_found("backend", name.as_str(), known.iter().map(String::as_str)));
     }
+    // The journal goes further back than the daemon's memory; if it cannot be read, that is no reason to show less.
+    let params = EventParams { backend: Some(name.to_string()), ..EventParams::default() };
+    let history = source::events(context, &params).await.map(|found| found.events).unwrap_or_default();
+    if let (Some(backend), false) = (all.backends.first_mut(), history.is_empty()) {
+        backend.events = history.into_iter().filter_map(EventStatus::of).collect();
+    }
     context.output.show(all, details)?;
     Ok(code)
 }
@@ -237,14 +243,9 @@ fn events(all: &[EventStatus], now: Timestamp, paint: Paint) -> String {
     }
     let mut table = Table::new([">AGO", "EVENT", "SERVICE", "CAUSE"]).narrow(Some("CAUSE"), &[]);
     for e in all.iter().rev().take(EVENTS) {
-        let tone = match e.kind {
-            EventKind::Up | EventKind::InRotation => Tone::Good,
-            EventKind::Down | EventKind::OutOfRotation => Tone::Bad,
-            _ => Tone::Warn,
-        };
         table.row([
             words::since(e.time, now).into(),
-            Cell::new(tone, words::event(e.kind)),
+            Cell::new(words::event_tone(e.kind), words::event(e.kind)),
             e.service.as_ref().map_or("all", |s| s.as_str()).into(),
             e.cause.as_str().into(),
         ]);

@@ -11,14 +11,17 @@ mod completions;
 mod config;
 mod doctor;
 mod down;
+mod events;
 mod flows;
 mod frozen;
 mod lease;
 mod output;
 mod plain;
 mod reload;
+mod report;
 mod run;
 mod service;
+mod source;
 mod stats;
 mod status;
 mod table;
@@ -59,6 +62,8 @@ Examples:
   rollcall stats --watch                 rates, every second, until Ctrl-C
   rollcall backend set web-02 --weight 3
   rollcall backend drain web-02 --for 30m --reason 'kernel test'
+  rollcall events --follow               what happens, as it happens
+  rollcall report --since 2h             the facts for a post-mortem
   rollcall status --output json | jq '.services[].backends[] | select(.in_rotation | not)'";
 
 const RUN_HELP: &str = "\
@@ -126,6 +131,10 @@ enum Verb {
     Stats(stats::Args),
     /// Flows that match.
     Flows(flows::Args),
+    /// What happened: the journal's events.
+    Events(events::Args),
+    /// The factual part of a post-mortem, as Markdown.
+    Report(report::Args),
     /// Check a file, or show what runs.
     #[command(subcommand)]
     Config(config::Verb),
@@ -195,6 +204,8 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,
             Verb::Flows(args) => flows::run(&context, args).await,
+            Verb::Events(args) => events::run(&context, args).await,
+            Verb::Report(args) => report::run(&context, args).await,
             Verb::Config(verb) => config::run(&context, verb).await,
             Verb::Reload => reload::run(&context).await,
             Verb::Down(args) => down::run(&context, args).await,
@@ -238,6 +249,9 @@ mod tests {
     #[case::watch_every_nothing(&["stats", "--watch", "0"])]
     #[case::agent_port(&["agent", "--listen", "127.0.0.1"])]
     #[case::agent_prefix(&["agent", "--allow", "10.0.0.0/33"])]
+    #[case::report_without_begin(&["report"])]
+    #[case::events_since_nothing(&["events", "--since", "yesterday"])]
+    #[case::follow_until(&["events", "--follow", "--until", "1h"])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::output::Tone;
 use crate::core::api::EventKind;
 use crate::core::reason::ReasonKind;
 
@@ -94,9 +95,30 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Shed => "weight for memory",
         EventKind::SheddingStuck => "shedding does NOT help",
         EventKind::Overdue => "OVERDUE",
+        EventKind::DaemonStarted => "daemon started",
+        EventKind::DaemonStopped => "daemon stopped",
+        EventKind::RevisionApplied => "revision applied",
         EventKind::DriftFound => "DRIFT found",
         EventKind::DriftRepaired => "drift repaired",
         EventKind::DriftLeft => "DRIFT LEFT",
+        EventKind::ProgramAttached => "program attached",
+        EventKind::WarningRaised => "WARNING raised",
+        EventKind::WarningCleared => "warning cleared",
+        EventKind::EventsLost => "EVENTS LOST",
+    }
+}
+
+/// What an event means for the pool.
+pub(super) fn event_tone(kind: EventKind) -> Tone {
+    match kind {
+        EventKind::Up | EventKind::InRotation | EventKind::DriftRepaired | EventKind::WarningCleared => Tone::Good,
+        EventKind::Down | EventKind::OutOfRotation | EventKind::DriftLeft | EventKind::EventsLost => Tone::Bad,
+        EventKind::Configured
+        | EventKind::RevisionApplied
+        | EventKind::DaemonStarted
+        | EventKind::DaemonStopped
+        | EventKind::ProgramAttached => Tone::Plain,
+        _ => Tone::Warn,
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 pub const CONFIG_PATH: &str = "/etc/rollcall/rollcall.toml";
 /// Path of the control socket.
 pub const SOCKET: &str = "/run/rollcall/control.sock";
-/// Directory of `state.db`.
+/// Directory of `state.db` and `journal.db`.
 pub const STATE_DIR: &str = "/var/lib/rollcall";
 /// Directory of the pins, on a bpffs.
 pub const PIN_DIR: &str = "/sys/fs/bpf/rollcall";

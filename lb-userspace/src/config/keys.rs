@@ -337,7 +337,7 @@ pub(super) const KEYS: &[Key] = &[
         "string, absolute path",
         Default("\"/var/lib/rollcall\""),
         "\"/var/lib/rollcall\"",
-        "Directory of `state.db`.",
+        "Directory of `state.db` and `journal.db`.",
     ),
     key(
         Control,

@@ -174,7 +174,7 @@ pub struct Conntrack {
 pub struct Control {
     /// The control socket.
     pub socket: PathBuf,
-    /// Where `state.db` lives.
+    /// Where `state.db` and `journal.db` live.
     pub state_dir: PathBuf,
     /// Where maps, program and links are pinned (a bpffs).
     pub pin_dir: PathBuf,

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::AuditReport;
+use super::history::Window;
+use super::schema::{AuditReport, Events, Report};
 use crate::config::model::{BackendName, Config, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
 use crate::core::lease::{Lease, LeaseKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord};
+use crate::io::journal::EventQuery;
 
 /// A handle on the running daemon. Reads never wait for a write.
 pub trait Daemon: Clone + Send + Sync + 'static {
@@ -22,6 +24,10 @@ pub trait Daemon: Clone + Send + Sync + 'static {
     fn counters(&self) -> impl Future<Output = Result<Counters, ControlError>> + Send;
     /// Flows that match, at most `query.limit`, read now. The flag says whether more matched.
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Result<(Vec<FlowRecord>, bool), ControlError>> + Send;
+    /// Events of the journal that match, read now.
+    fn events(&self, query: EventQuery) -> impl Future<Output = Result<Events, ControlError>> + Send;
+    /// What the journal knows of a window of time.
+    fn report(&self, window: Window) -> impl Future<Output = Result<Report, ControlError>> + Send;
     /// Read the file again and apply it.
     fn reload(&self, actor: Actor) -> impl Future<Output = Result<Outcome, ControlError>> + Send;
     /// Change file and running state together.
@@ -63,6 +69,8 @@ pub struct View {
     pub events: Vec<Event>,
     /// How many of the daemon's checks found a broken invariant of the core.
     pub violations: u64,
+    /// How many events could not be journalled since the daemon started.
+    pub events_lost: u64,
     /// Set where no daemon runs, and this is what it left.
     pub frozen: Option<Frozen>,
 }

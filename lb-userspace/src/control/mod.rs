@@ -6,7 +6,9 @@ pub mod client;
 mod connections;
 pub mod daemon;
 mod error;
+mod event_params;
 mod flow_params;
+pub mod history;
 mod listen;
 pub mod metrics;
 pub mod peer;
@@ -21,6 +23,7 @@ mod slow_tests;
 pub(crate) mod testing;
 pub mod verdict;
 
+pub use event_params::{EventParams, WindowParams};
 pub use flow_params::FlowParams;
 pub use listen::{Listeners, bind};
 
@@ -30,3 +33,7 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub const DEFAULT_FLOWS: usize = 100;
 /// Most flows one query may ask for.
 pub const MAX_FLOWS: usize = 10_000;
+/// Events answered when a query names no limit.
+pub const DEFAULT_EVENTS: usize = 100;
+/// Most events one query may ask for, and a report holds.
+pub const MAX_EVENTS: usize = 10_000;

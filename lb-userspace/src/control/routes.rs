@@ -15,11 +15,12 @@ use serde::de::DeserializeOwned;
 
 use super::connections::Limits;
 use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
+use super::event_params::{EventParams, WindowParams};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Failure, Flows, Services, Stats, Status,
-    Stopping,
+    Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events, Failure, Flows, Report, Services,
+    Stats, Status, Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -34,6 +35,8 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/services", get(services::<D>))
         .route("/v1/stats", get(stats::<D>))
         .route("/v1/flows", get(flows::<D>))
+        .route("/v1/events", get(events::<D>))
+        .route("/v1/report", get(report::<D>))
         .route("/v1/config", get(config::<D>))
         .route("/v1/reload", post(reload::<D>))
         .route("/v1/edit", post(edit::<D>))
@@ -106,6 +109,22 @@ async fn flows<D: Daemon>(State(daemon): State<D>, params: Result<Query<FlowPara
     let view = daemon.view().await?;
     let (records, more) = daemon.flows(params.check(&view)?).await?;
     answer(Flows::new(&view, &records, more, now()))
+}
+
+async fn events<D: Daemon>(
+    State(daemon): State<D>,
+    params: Result<Query<EventParams>, QueryRejection>,
+) -> Answer<Events> {
+    let Query(params) = params.map_err(|e| ControlError::new(ErrorCode::Usage, e.body_text()))?;
+    answer(daemon.events(params.check()?).await?)
+}
+
+async fn report<D: Daemon>(
+    State(daemon): State<D>,
+    params: Result<Query<WindowParams>, QueryRejection>,
+) -> Answer<Report> {
+    let Query(params) = params.map_err(|e| ControlError::new(ErrorCode::Usage, e.body_text()))?;
+    answer(daemon.report(params.check(now())?).await?)
 }
 
 async fn reload<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Applied> {

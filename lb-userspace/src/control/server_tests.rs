@@ -16,10 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::daemon::{Edit, ErrorCode};
 use super::listen::PerListener;
-use super::schema::{Applied, AuditReport, Backends, ConfigFile, Failure, Flows, Services, Stats, Status, Stopping};
+use super::schema::{
+    Applied, AuditReport, Backends, ConfigFile, Events, Failure, Flows, Report, Services, Stats, Status, Stopping,
+};
 use super::testing::FakeDaemon;
-use super::{FlowParams, MAX_REQUEST_BYTES, bind};
+use super::{EventParams, FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::BackendName;
+use crate::io::journal::EventQuery;
 
 pub(super) struct Running {
     _dir: tempfile::TempDir,
@@ -88,6 +91,9 @@ async fn every_read_path_answers_with_its_document() {
     assert_eq!(client.get::<Services>("/v1/services").await.unwrap().services.len(), 2);
     assert_eq!(client.get::<Stats>("/v1/stats").await.unwrap().services[0].backends.len(), 3);
     assert!(client.get::<Flows>("/v1/flows").await.unwrap().more);
+    assert_eq!(client.get::<Events>("/v1/events").await.unwrap().events.len(), 4);
+    let report = client.get::<Report>("/v1/report?since=2026-03-01T11:00:00Z").await.unwrap();
+    assert_eq!(report.since.to_string(), "2026-03-01T11:00:00Z");
     assert!(client.get::<ConfigFile>("/v1/config").await.unwrap().text.starts_with("# as applied"));
     let (status, metrics) = running.raw("GET", "/metrics", "").await;
     assert_eq!(status, 200);
@@ -272,4 +278,35 @@ async fn client_at_a_socket_of_something_else_says_so() {
     let error = running.client().get::<Status>("/v1/stats").await.unwrap_err();
     assert_eq!(error.code, ErrorCode::System);
     assert!(error.message.contains("rollcall.stats/v1"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn event_query_is_checked_and_arrives_as_it_was_asked() {
+    let running = start().await;
+    for query in ["limit=0", "limit=10001", "backend=a%20b", "since=yesterday", "colour=red"] {
+        let (status, body) = running.raw("GET", &format!("/v1/events?{query}"), "").await;
+        assert_eq!((status, failure(&body).code), (400, ErrorCode::Usage), "{query}");
+    }
+    let (status, body) =
+        running.raw("GET", "/v1/report?since=2026-03-01T11:00:00Z&until=2026-03-01T11:00:00Z", "").await;
+    assert_eq!((status, failure(&body).code), (400, ErrorCode::Usage));
+    assert!(running.daemon.0.lock().unwrap().histories.is_empty());
+    let params = EventParams {
+        since: Some("2026-03-01T11:00:00.5Z".parse().unwrap()),
+        until: None,
+        backend: Some("gone-04".into()),
+        service: Some("www".into()),
+        after: Some(7),
+        limit: Some(5),
+    };
+    running.client().get::<Events>(&params.path()).await.unwrap();
+    let expected = EventQuery {
+        since_ms: Some(1_772_362_800_500),
+        until_ms: None,
+        backend: Some("gone-04".into()),
+        service: Some("www".into()),
+        after: Some(7),
+        limit: 5,
+    };
+    assert_eq!(running.daemon.0.lock().unwrap().histories, [expected]);
 }

@@ -10,7 +10,8 @@ use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
 use lb_common::conntrack::Phase;
 
 use super::daemon::{Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View};
-use super::schema::{AuditReport, Check, CheckResult};
+use super::history::Window;
+use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, timestamp};
 use crate::config::model::*;
 use crate::core::api::{
     Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
@@ -18,6 +19,7 @@ use crate::core::api::{
 use crate::core::lease::{Lease, LeaseKind, Owner};
 use crate::core::reason::{Reason, ReasonKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
+use crate::io::journal::{Counted, EventQuery, Recorded, Sample};
 
 /// 2026-03-01T12:00:00Z, an hour after boot.
 pub(crate) const NOW: Time = Time { boot_ms: 3_600_000, wall_ms: 1_772_366_400_000 };
@@ -192,6 +194,7 @@ pub(crate) fn view() -> View {
         violations: 0,
         critical: vec![],
         frozen: None,
+        events_lost: 0,
     }
 }
 
@@ -201,7 +204,7 @@ fn event(ago: u64, member: Option<(&str, &str)>, kind: EventKind, cause: &str) -
         backend: backend_name(backend),
     });
     let (backend, service) = member.map(|m| (m.backend, m.service)).unzip();
-    Event { time: before(ago), backend, service, kind, cause: cause.into() }
+    Event { time: before(ago), backend, service, kind, by: None, cause: cause.into() }
 }
 
 /// A drain of `web-02`.
@@ -275,6 +278,31 @@ pub(crate) fn audit() -> AuditReport {
     AuditReport::new(super::schema::timestamp(NOW), vec!["www/web-02: its entry in MEMBERS was cleared".into()], checks)
 }
 
+/// The events of [`view`], as the journal has them.
+pub(crate) fn events() -> Events {
+    let recorded = view().events.iter().zip(1..).map(|(event, id)| Recorded::new(id, event)).collect();
+    Events::new(timestamp(NOW), recorded, true)
+}
+
+/// An hour of the journal of [`view`].
+pub(crate) fn facts() -> Facts {
+    let events = view().events.iter().zip(1..).map(|(event, id)| Recorded::new(id, event)).collect();
+    let sample = |ago, opened| Sample {
+        wall_ms: before(ago).wall_ms,
+        service: "www".into(),
+        backend: Some("web-01".into()),
+        counted: Counted { opened, ..Counted::default() },
+    };
+    Facts {
+        time: timestamp(NOW),
+        window: (timestamp(before(3600)), timestamp(NOW)),
+        known_since: Some(timestamp(before(3000))),
+        stood: Vec::new(),
+        events: (events, false),
+        traffic: [sample(3000, 0), sample(60, 110)].iter().collect(),
+    }
+}
+
 /// A daemon that notes what it was asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeDaemon(pub(crate) Arc<Mutex<Asked>>);
@@ -283,6 +311,7 @@ pub(crate) struct FakeDaemon(pub(crate) Arc<Mutex<Asked>>);
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) queries: Vec<FlowQuery>,
+    pub(crate) histories: Vec<EventQuery>,
     pub(crate) edits: Vec<(Edit, Actor)>,
     pub(crate) duties: Vec<Duty>,
     pub(crate) verbs: BTreeSet<&'static str>,
@@ -300,6 +329,15 @@ impl Daemon for FakeDaemon {
     async fn flows(&self, query: FlowQuery) -> Result<(Vec<FlowRecord>, bool), ControlError> {
         self.0.lock().unwrap().queries.push(query);
         Ok((flows(), true))
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Events, ControlError> {
+        self.0.lock().unwrap().histories.push(query);
+        Ok(events())
+    }
+
+    async fn report(&self, window: Window) -> Result<Report, ControlError> {
+        Ok(Report::new(Facts { window: (window.since, window.until), ..facts() }))
     }
 
     async fn reload(&self, _: Actor) -> Result<Outcome, ControlError> {

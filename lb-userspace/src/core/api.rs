@@ -95,6 +95,9 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// Who acts where no person does.
+pub const DAEMON: &str = "the daemon";
+
 /// Who changed the configuration, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Author {
@@ -262,6 +265,8 @@ pub struct Event {
     pub service: Option<ServiceName>,
     /// What.
     pub kind: EventKind,
+    /// Who did it, by name, if a person did.
+    pub by: Option<String>,
     /// Why, in words.
     pub cause: String,
 }
@@ -340,6 +345,20 @@ pub enum EventKind {
     DriftRepaired,
     /// What was changed is left so: it was repaired too often within too short a time.
     DriftLeft,
+    /// The daemon started: with a new data plane, or with the one that it found.
+    DaemonStarted,
+    /// The daemon was stopped; the data plane stays, unless it was taken down.
+    DaemonStopped,
+    /// A configuration runs from now on.
+    RevisionApplied,
+    /// The program is on the interfaces.
+    ProgramAttached,
+    /// A warning stands from now on, or changed.
+    WarningRaised,
+    /// A warning is over.
+    WarningCleared,
+    /// Events could not be kept.
+    EventsLost,
 }
 
 /// What consecutive probes say.

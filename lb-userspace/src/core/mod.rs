@@ -307,11 +307,17 @@ impl Core {
 
     fn event(&mut self, member: Option<&MemberName>, kind: EventKind, cause: String) {
         let (backend, service) = member.map(|m| (m.backend.clone(), m.service.clone())).unzip();
-        self.outputs.push_back(Output::Event(Event { time: self.now, backend, service, kind, cause }));
+        self.outputs.push_back(Output::Event(Event { time: self.now, backend, service, kind, by: None, cause }));
     }
 
     fn event_of(&mut self, scope: &Scope, kind: EventKind, cause: String) {
+        self.event_by(scope, kind, None, cause);
+    }
+
+    /// What a person did.
+    fn event_by(&mut self, scope: &Scope, kind: EventKind, by: Option<&str>, cause: String) {
         let Scope { backend, service } = scope.clone();
-        self.outputs.push_back(Output::Event(Event { time: self.now, backend: Some(backend), service, kind, cause }));
+        let (backend, by) = (Some(backend), by.map(str::to_owned));
+        self.outputs.push_back(Output::Event(Event { time: self.now, backend, service, kind, by, cause }));
     }
 }

@@ -39,19 +39,19 @@ impl Core {
     /// Records who left between two configurations, and strikes out who is back.
     pub(super) fn account_for(&mut self, old: Option<&Arc<Config>>, new: &Config, by: &Author) {
         for scope in self.removed.keys().filter(|scope| is_used(new, scope)).cloned().collect::<Vec<_>>() {
-            self.strike_out(&scope, EventKind::Returned, format!("back in the configuration ({})", by.how));
+            self.strike_out(&scope, EventKind::Returned, &by.name, format!("back in the configuration ({})", by.how));
         }
         let Some(old) = old else { return };
         for (scope, service) in missing(old, new) {
             if let Some(why) = by.decommissioned.get(&scope.backend) {
                 let cause = format!("by {}: {why}", by.name);
-                self.event_of(&scope, EventKind::Decommissioned, cause);
+                self.event_by(&scope, EventKind::Decommissioned, Some(&by.name), cause);
                 continue;
             }
             let backend = old.backends.get(&scope.backend).and_then(|b| b.owner.clone());
             let (name, how) = (by.name.clone(), by.how.clone());
             let cause = format!("by {name} ({how}); it stays in the roll call until it returns or is forgotten");
-            self.event_of(&scope, EventKind::Removed, cause);
+            self.event_by(&scope, EventKind::Removed, Some(&name), cause);
             let record = Removed {
                 scope: scope.clone(),
                 since: self.now,
@@ -66,7 +66,7 @@ impl Core {
         // Gone for good is gone, also from what was removed before.
         for (backend, why) in &by.decommissioned {
             for scope in self.removed_of(&Scope { backend: backend.clone(), service: None }) {
-                self.strike_out(&scope, EventKind::Decommissioned, format!("by {}: {why}", by.name));
+                self.strike_out(&scope, EventKind::Decommissioned, &by.name, format!("by {}: {why}", by.name));
             }
         }
     }
@@ -80,14 +80,14 @@ impl Core {
     /// Lets go of what is recorded within `scope`.
     pub(super) fn forget(&mut self, scope: &Scope, by: &str) {
         for scope in self.removed_of(scope) {
-            self.strike_out(&scope, EventKind::Forgotten, format!("by {by}"));
+            self.strike_out(&scope, EventKind::Forgotten, by, format!("by {by}"));
         }
     }
 
-    fn strike_out(&mut self, scope: &Scope, kind: EventKind, cause: String) {
+    fn strike_out(&mut self, scope: &Scope, kind: EventKind, by: &str, cause: String) {
         self.removed.remove(scope);
         self.outputs.push_back(Output::Store(Store::DropRemoved(scope.clone())));
-        self.event_of(scope, kind, cause);
+        self.event_by(scope, kind, Some(by), cause);
     }
 }
 

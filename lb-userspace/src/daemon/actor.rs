@@ -25,7 +25,7 @@ use super::signals::{Signal, Signals};
 use super::upkeep::{Report, Upkeep};
 use crate::control::daemon::ControlError;
 use crate::core::Core;
-use crate::core::api::{Input, Time};
+use crate::core::api::{EventKind, Input, Time};
 use crate::io::bpf::DataPlane;
 use crate::io::net::NetEvent;
 
@@ -188,7 +188,8 @@ impl Actor {
     async fn signal(&mut self, signal: Signal) -> Flow {
         match signal {
             Signal::Stop => {
-                tracing::info!("stopping; the data plane stays up (`rollcall down` removes it)");
+                let cause = "by a signal; the data plane stays up (`rollcall down` removes it)";
+                self.picture.happened(EventKind::DaemonStopped, None, cause.to_owned());
                 self.part();
                 Flow::Stop
             }

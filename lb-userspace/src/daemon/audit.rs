@@ -71,11 +71,11 @@ impl Actor {
     pub(super) fn tell_of(&mut self, differences: &[Difference], kind: EventKind) {
         let time = clock::now();
         for Difference { service, backend, what } in differences.iter().take(NAMED).cloned() {
-            self.picture.record(Event { time, backend, service, kind, cause: what });
+            self.picture.record(Event { time, backend, service, kind, by: None, cause: what });
         }
         if differences.len() > NAMED {
             let cause = format!("and {} more", differences.len() - NAMED);
-            self.picture.record(Event { time, backend: None, service: None, kind, cause });
+            self.picture.record(Event { time, backend: None, service: None, kind, by: None, cause });
         }
     }
 

@@ -1,7 +1,7 @@
 //! From the command line to a configuration that may run: the file, or the last good revision if the file is bad, and
 //! the state that goes with it. Touches neither kernel nor network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clock;
@@ -37,6 +37,8 @@ impl Running {
 pub struct Boot {
     /// What to run.
     pub running: Running,
+    /// Where state and journal are.
+    pub state_dir: PathBuf,
     /// The file and its history.
     pub journal: Journal,
     /// Keeps a second daemon out.
@@ -99,7 +101,7 @@ pub fn boot(path: &Path) -> Result<Boot, ControlError> {
             (running, Some(format!("the file is bad, revision {} runs instead: {e}", last.id)))
         }
     };
-    Ok(Boot { running, journal, lock, bad_file, lost_state, resume })
+    Ok(Boot { running, state_dir, journal, lock, bad_file, lost_state, resume })
 }
 
 /// Leases carried over into this boot, removed servers, and the configuration that they were counted from.

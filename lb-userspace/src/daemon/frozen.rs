@@ -94,6 +94,7 @@ fn left(config: Config, text: String, path: PathBuf, file_differs: bool, record:
         warnings,
         events: Vec::new(),
         violations: 0,
+        events_lost: 0,
         frozen: Some(Frozen { since }),
     };
     Ok(Left { view, counters, plane })

@@ -1,16 +1,20 @@
 //! The handle that the control socket holds: reads go past the actor, changes go to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock;
 use super::error::{stopping, system};
 use crate::control::daemon::{
     Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View,
 };
-use crate::control::schema::AuditReport;
+use crate::control::history::{self, Window};
+use crate::control::schema::{AuditReport, Events, Report};
 use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::{Counters, FlowRecord};
+use crate::io::journal::EventQuery;
 
 /// Where the answer to a request goes.
 pub type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
@@ -36,12 +40,19 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     /// A second, read-only opening of the pinned maps: reading them needs no word with the actor.
     plane: Arc<DataPlane>,
+    /// Where the journal is.
+    state_dir: PathBuf,
 }
 
 impl Handle {
-    /// Reads from `view` and `plane`, sends changes to `requests`.
-    pub fn new(view: watch::Receiver<Arc<View>>, requests: mpsc::Sender<Request>, plane: Arc<DataPlane>) -> Self {
-        Self { view, requests, plane }
+    /// Reads from `view`, `plane` and the journal in `state_dir`, sends changes to `requests`.
+    pub fn new(
+        view: watch::Receiver<Arc<View>>,
+        requests: mpsc::Sender<Request>,
+        plane: Arc<DataPlane>,
+        state_dir: PathBuf,
+    ) -> Self {
+        Self { view, requests, plane, state_dir }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
@@ -55,8 +66,7 @@ impl Handle {
         read: impl FnOnce(&DataPlane) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let plane = self.plane.clone();
-        let read = tokio::task::spawn_blocking(move || read(&plane));
-        read.await.map_err(|e| system(format!("the read did not end: {e}")))?
+        blocking(move || read(&plane)).await
     }
 }
 
@@ -73,6 +83,16 @@ impl Daemon for Handle {
         let view = self.view().await?;
         let filter = super::flows::filter(&query, &view)?;
         self.read(move |plane| plane.flows(&filter).map_err(unreadable)).await
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Events, ControlError> {
+        let dir = self.state_dir.clone();
+        blocking(move || history::events(&dir, &query, clock::now())).await
+    }
+
+    async fn report(&self, window: Window) -> Result<Report, ControlError> {
+        let dir = self.state_dir.clone();
+        blocking(move || history::report(&dir, window, clock::now())).await
     }
 
     async fn reload(&self, actor: Actor) -> Result<Outcome, ControlError> {
@@ -97,6 +117,12 @@ impl Daemon for Handle {
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {
         self.ask(|reply| Request::Down(actor, reply)).await
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, ControlError> {
+    tokio::task::spawn_blocking(read).await.map_err(|e| system(format!("the read did not end: {e}")))?
 }
 
 fn unreadable(e: crate::io::bpf::BpfError) -> ControlError {

@@ -32,7 +32,7 @@ impl Actor {
             Duty::Restore { scope, owner } => {
                 let owner = who::owner(&by, owner.as_deref())?;
                 let lease = self.core.check_restore(&scope).map_err(refused)?.clone();
-                self.input(Input::Restore(scope, owner.name));
+                self.input(Input::Restore(scope, owner.in_words()));
                 let over = format!("the {} of {} is over; it is probed now", lease.kind.name(), lease.scope);
                 (None, vec![over])
             }
@@ -43,7 +43,7 @@ impl Actor {
                     return Err(ControlError::new(ErrorCode::NotFound, format!("{scope} is not among the removed"))
                         .with_hint("`rollcall status` lists them; a configured backend cannot be forgotten"));
                 }
-                self.input(Input::Forget(scope, owner.name));
+                self.input(Input::Forget(scope, owner.in_words()));
                 (None, records.iter().map(|scope| format!("{scope} is no longer expected back")).collect())
             }
         };

@@ -8,6 +8,7 @@ mod actor;
 mod audit;
 mod boot;
 mod bpf_error;
+mod chronicle;
 pub mod clock;
 mod crash;
 mod dialogue;
@@ -29,6 +30,7 @@ mod recount;
 pub(crate) mod remains;
 mod requests;
 mod revise;
+mod samples;
 mod signals;
 mod upkeep;
 mod verify;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::model::Config;
 use crate::control::{self, Listeners, daemon::ControlError};
 use crate::core::Core;
+use crate::core::api::{Event, EventKind};
 use crate::io::bpf::{DataPlane, OpenOptions};
 use actor::{Actor, Inbox, Parts};
 use boot::Boot;
@@ -105,12 +108,18 @@ async fn serve(
     listeners: Listeners,
     signals: Signals,
 ) -> Result<(), ControlError> {
-    let Boot { running, journal, lock, bad_file, lost_state, resume } = boot;
+    let Boot { running, state_dir, journal, lock, bad_file, lost_state, resume } = boot;
     let pin_dir = running.config.control.pin_dir.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
     let (meta, log) = (plane.meta(), plane.take_log());
     let started = clock::now();
-    let mut picture = Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000);
+    let (pen, chronicle) = chronicle::start(state_dir.clone())
+        .map_err(|e| system(format!("cannot start the thread that writes the journal: {e}")))?;
+    let mut picture =
+        Picture::new(journal.path().to_owned(), started, adopted, meta.created_boot_ns / 1_000_000, pen.clone());
+    let how = if adopted { "adopted" } else { "created" };
+    let cause = format!("version {}, {how} the data plane in {}", env!("CARGO_PKG_VERSION"), pin_dir.display());
+    picture.happened(EventKind::DaemonStarted, None, cause);
     if let Some(why) = bad_file {
         picture.warn(Topic::BadFile, why);
         picture.file_differs = true;
@@ -118,8 +127,6 @@ async fn serve(
     if let Some(why) = lost_state {
         picture.warn(Topic::State, why);
     }
-    tracing::info!("{} the data plane in {}", if adopted { "adopted" } else { "created" }, pin_dir.display());
-
     let own = journal.addresses()?.into_iter().collect();
     let net = Net::watch(&running.config, own)?;
     let core = Core::new(rand::random());
@@ -128,14 +135,15 @@ async fn serve(
     let (probe_sender, probed) = mpsc::channel(QUEUE);
     let (report_sender, reports) = mpsc::channel(QUEUE);
     let prober = Prober::new(probe_sender);
-    let upkeep = Upkeep::new(reader.clone(), report_sender.clone());
+    let upkeep = Upkeep::new(reader.clone(), report_sender.clone(), adopted);
     let mut actor =
         Actor::new(Parts { plane, adopted, running, journal, net, picture, prober, probed, upkeep, publisher, core });
     actor.start(resume)?;
 
     let stop = CancellationToken::new();
     let heartbeat = tokio::spawn(heartbeat::beat(view.clone(), report_sender.clone()));
-    let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
+    let server =
+        tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone(), state_dir), stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
@@ -146,6 +154,12 @@ async fn serve(
     if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
         tracing::warn!("the control socket's task failed: {e}");
     }
+    if let Err(e) = &result {
+        let (time, kind, cause) = (clock::now(), EventKind::DaemonStopped, format!("it could not go on: {e}"));
+        pen.event(Event { time, backend: None, service: None, kind, by: None, cause });
+    }
+    // Under the lock: the next daemon writes the same file.
+    chronicle.finish(FAREWELL);
     drop(lock);
     result
 }

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::boot::Running;
+use super::chronicle::Pen;
+use super::clock;
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, RollCall, Time};
 use crate::io::bpf::types::Attached;
 
 /// Newest events kept.
 const EVENTS: usize = 256;
+/// Between two journalled texts of a warning that stands and changes, ms.
+const RETOLD_MS: u64 = 60_000;
 
 /// What a warning is about; at most one of each stands. In the order in which people should read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +55,8 @@ pub enum Topic {
     Record,
     /// The heartbeat does not arrive.
     Heartbeat,
+    /// Events cannot be journalled, or those before this run are missing.
+    Journal,
     /// Generic mode.
     Mode,
 }
@@ -71,7 +77,13 @@ impl Topic {
             | Self::Addresses
             | Self::Collect
             | Self::Record => true,
-            Self::NoFile | Self::Detached | Self::Drift | Self::State | Self::Heartbeat | Self::Mode => false,
+            Self::NoFile
+            | Self::Detached
+            | Self::Drift
+            | Self::State
+            | Self::Heartbeat
+            | Self::Journal
+            | Self::Mode => false,
         }
     }
 }
@@ -79,7 +91,10 @@ impl Topic {
 /// Warnings, events and what never changes in a run.
 pub struct Picture {
     warnings: BTreeMap<Topic, String>,
+    /// When the journal was last told of each, CLOCK_BOOTTIME ms.
+    told: BTreeMap<Topic, u64>,
     events: VecDeque<Event>,
+    pen: Pen,
     path: PathBuf,
     started: Time,
     adopted: bool,
@@ -94,10 +109,12 @@ pub struct Picture {
 
 impl Picture {
     /// Of a daemon that started at `started`.
-    pub fn new(path: PathBuf, started: Time, adopted: bool, created_boot_ms: u64) -> Self {
+    pub fn new(path: PathBuf, started: Time, adopted: bool, created_boot_ms: u64, pen: Pen) -> Self {
         Self {
             warnings: BTreeMap::new(),
+            told: BTreeMap::new(),
             events: VecDeque::new(),
+            pen,
             path,
             started,
             adopted,
@@ -112,8 +129,19 @@ impl Picture {
     pub fn warn(&mut self, topic: Topic, text: String) {
         if self.warnings.get(&topic) != Some(&text) {
             tracing::warn!("{text}");
-            self.warnings.insert(topic, text);
+            self.raise(topic, text);
         }
+    }
+
+    fn raise(&mut self, topic: Topic, text: String) {
+        let now = clock::now();
+        let stands = self.warnings.contains_key(&topic);
+        let told = self.told.get(&topic).is_some_and(|told| now.boot_ms.saturating_sub(*told) < RETOLD_MS);
+        if !stands || !told {
+            self.told.insert(topic, now.boot_ms);
+            self.pen.event(of_daemon(now, EventKind::WarningRaised, None, text.clone()));
+        }
+        self.warnings.insert(topic, text);
     }
 
     /// Takes the outcome of a check of the core: a broken invariant is an error of this program, and counted each time.
@@ -127,7 +155,7 @@ impl Picture {
                     "an invariant is broken: {why}. This is an error of rollcall; please report it with the log. Restart the \
                      daemon: it takes the running tables over and decides anew"
                 );
-                self.warnings.insert(Topic::Invariant, text);
+                self.raise(Topic::Invariant, text);
             }
         }
     }
@@ -136,10 +164,29 @@ impl Picture {
     pub fn clear(&mut self, topic: Topic) {
         if let Some(text) = self.warnings.remove(&topic) {
             tracing::info!("no longer: {text}");
+            self.pen.event(of_daemon(clock::now(), EventKind::WarningCleared, None, text));
         }
     }
 
-    /// Logs and keeps an event.
+    /// Shows what the journal says of itself.
+    pub fn look_at_journal(&mut self) {
+        match self.pen.trouble() {
+            Some(text) => self.warn(Topic::Journal, text),
+            None => self.clear(Topic::Journal),
+        }
+    }
+
+    /// Where counters are left for the journal.
+    pub fn pen(&self) -> &Pen {
+        &self.pen
+    }
+
+    /// Logs and keeps what the daemon itself does, or what is done to it; `by` a person, if one did it.
+    pub fn happened(&mut self, kind: EventKind, by: Option<&str>, cause: String) {
+        self.record(of_daemon(clock::now(), kind, by, cause));
+    }
+
+    /// Logs, keeps and journals an event.
     pub fn record(&mut self, event: Event) {
         let (backend, service) = (event.backend.as_ref(), event.service.as_ref());
         let (backend, service) = (backend.map(tracing::field::display), service.map(tracing::field::display));
@@ -161,7 +208,8 @@ impl Picture {
         if self.events.len() == EVENTS {
             self.events.pop_front();
         }
-        self.events.push_back(event);
+        self.events.push_back(event.clone());
+        self.pen.event(event);
     }
 
     /// The whole picture.
@@ -183,8 +231,13 @@ impl Picture {
             events: self.events.iter().map(event).collect(),
             violations: self.violations,
             frozen: None,
+            events_lost: self.pen.lost(),
         }
     }
+}
+
+fn of_daemon(time: Time, kind: EventKind, by: Option<&str>, cause: String) -> Event {
+    Event { time, backend: None, service: None, kind, by: by.map(str::to_owned), cause }
 }
 
 /// Where views are published.
@@ -192,15 +245,43 @@ pub type Publisher = watch::Sender<Arc<View>>;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::Receiver;
+
     use super::*;
+    use crate::daemon::chronicle::{self, Entry};
 
     fn event(n: u64) -> Event {
         let time = Time { boot_ms: n, wall_ms: 0 };
-        Event { time, backend: None, service: None, kind: EventKind::Configured, cause: "test".into() }
+        of_daemon(time, EventKind::Configured, None, "test".into())
     }
 
     fn picture() -> Picture {
-        Picture::new("/etc/rollcall/rollcall.toml".into(), Time { boot_ms: 0, wall_ms: 0 }, false, 0)
+        journalled().0
+    }
+
+    /// With what goes into the journal.
+    fn journalled() -> (Picture, Receiver<Entry>) {
+        let (pen, entries) = chronicle::pen(1000);
+        let start = Time { boot_ms: 0, wall_ms: 0 };
+        (Picture::new("/etc/rollcall/rollcall.toml".into(), start, false, 0, pen), entries)
+    }
+
+    fn kinds(entries: &Receiver<Entry>) -> Vec<EventKind> {
+        let kind = |entry| if let Entry::Event(event) = entry { Some(event.kind) } else { None };
+        entries.try_iter().filter_map(kind).collect()
+    }
+
+    #[test]
+    fn journal_gets_events_and_warnings_as_they_come_and_go() {
+        let (mut picture, entries) = journalled();
+        picture.record(event(1));
+        picture.warn(Topic::Drift, "1 operation".into());
+        picture.warn(Topic::Drift, "2 operations".into());
+        picture.clear(Topic::Drift);
+        picture.clear(Topic::Drift);
+        picture.warn(Topic::Drift, "3 operations".into());
+        use EventKind::{Configured, WarningCleared, WarningRaised};
+        assert_eq!(kinds(&entries), [Configured, WarningRaised, WarningCleared, WarningRaised]);
     }
 
     #[test]

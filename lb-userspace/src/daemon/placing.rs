@@ -20,7 +20,7 @@ use crate::config::model::Config;
 use crate::control::daemon::ControlError;
 use crate::core::api::{EventKind, Health, MemberCall, Time};
 use crate::core::reason::ReasonKind;
-use crate::io::bpf::types::Mode;
+use crate::io::bpf::types::{Attached, Mode};
 use crate::io::net::{self, Managed, NetEvent, NetHandle, Placement};
 
 /// Events that may wait for the actor.
@@ -162,7 +162,14 @@ impl Actor {
             self.picture.warn(Topic::Mode, format!("generic mode, which is slower, on {}", slow.join(", ")));
         }
         self.picture.clear(Topic::Attach);
+        let places = |all: &[Attached]| all.iter().map(|a| (a.interface.clone(), a.mode)).collect::<Vec<_>>();
+        let (before, now) = (places(&self.picture.attached), places(&attached));
         self.picture.attached = attached;
+        if before != now {
+            let words: Vec<String> = now.iter().map(|(name, mode)| format!("{name} ({})", mode.name())).collect();
+            let cause = if words.is_empty() { "to no interface".to_owned() } else { words.join(", ") };
+            self.picture.happened(EventKind::ProgramAttached, None, cause);
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::picture::Topic;
 use super::revise::Change;
 use super::{clock, crash};
 use crate::control::daemon::ControlError;
-use crate::core::api::Store;
+use crate::core::api::{DAEMON, Store};
 use crate::io::net::Placement;
 
 /// What is still to be recorded.
@@ -31,6 +31,7 @@ impl Actor {
     pub(super) fn record_start(&mut self) {
         if self.running.revision.is_none() {
             self.record(self.running.change("start"));
+            self.applied(DAEMON, "start", &[]);
         } else {
             self.account();
         }

@@ -11,14 +11,17 @@ use super::error::system;
 use super::handle::Request;
 use super::picture::Topic;
 use super::revise::Change;
-use super::{file, host};
+use super::{file, host, who};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
-use crate::core::api::{Author, Input};
+use crate::core::api::{Author, EventKind, Input};
 use crate::io::bpf::DataPlane;
 
 /// How long a change may take to reach the kernel before its answer says that it is still under way.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+/// Changes that an event of a revision lists.
+const CHANGES_TOLD: usize = 20;
 
 impl Actor {
     /// Carries a request out and answers it.
@@ -53,6 +56,11 @@ impl Actor {
                 tracing::warn!(uid = by.uid, loginuid = by.loginuid, "taking the data plane down, as asked");
                 let done = self.take_down().await;
                 let flow = if done.is_ok() { Flow::Stop } else { Flow::Run };
+                if done.is_ok() {
+                    let by = who::name(Some(&by));
+                    let cause = format!("by {by}, and the data plane was taken down");
+                    self.picture.happened(EventKind::DaemonStopped, Some(&by), cause);
+                }
                 let _ = reply.send(done);
                 flow
             }
@@ -140,13 +148,29 @@ impl Actor {
             }
         }
         self.running = Running { config: new, text: change.text.as_str().into(), sha256, revision: old.revision };
+        let (by, cause) = (who::name(change.by.as_ref()), change.cause.clone());
         self.record(change);
+        self.applied(&by, &cause, &changes);
         if !self.settle(SETTLE).await {
             changes.push("not yet in the kernel, see the warnings of `rollcall status`; it is tried again".to_owned());
         }
         let leaving = self.core.leaving_addresses().iter();
         changes.extend(leaving.map(|ip| format!("source address {ip}: stays until no flow uses it")));
         Ok(Outcome { revision: self.running.revision.unwrap_or(0), changes })
+    }
+
+    /// Tells the journal which configuration runs.
+    pub(super) fn applied(&mut self, by: &str, how: &str, changes: &[String]) {
+        let revision = self.running.revision.map_or("not recorded yet".to_owned(), |id| format!("revision {id}"));
+        let mut cause = format!("{revision} by {by} ({how})");
+        for (n, change) in changes.iter().take(CHANGES_TOLD).enumerate() {
+            cause += if n == 0 { ": " } else { "; " };
+            cause += change;
+        }
+        if changes.len() > CHANGES_TOLD {
+            cause += &format!("; and {} more", changes.len() - CHANGES_TOLD);
+        }
+        self.picture.happened(EventKind::RevisionApplied, Some(by), cause);
     }
 
     /// Lets the core and the interfaces follow `new`; back to `old` if the program cannot. Returns what is wrong with the

@@ -15,9 +15,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::actor::{Actor, Flow};
 use super::audit::Auditor;
 use super::picture::Topic;
+use super::samples::Sampler;
 use super::{clock, crash, file, notify};
 use crate::core::api::Input;
 use crate::core::kernel::KernelState;
+use crate::io::bpf::types::Counters;
 use crate::io::bpf::{DataPlane, ProgramLog};
 
 /// Seconds between two looks at the file and at leaving members.
@@ -26,6 +28,8 @@ const LOOK_EVERY: u64 = 5;
 const MARK_EVERY: u64 = 60;
 /// Seconds between two comparisons of the maps with what was decided.
 const VERIFY_EVERY: u64 = 10;
+/// Seconds between two samples of the counters for the journal.
+const SAMPLE_EVERY: u64 = 60;
 /// How long a found and repaired difference stays a warning.
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
 /// Every record and every half-open bucket is examined within so many seconds.
@@ -39,6 +43,8 @@ pub enum Report {
     Heartbeat(Result<(), String>),
     /// A collection.
     Collected(Result<(), String>),
+    /// Counters were read for the journal.
+    Counted(Box<Counters>),
     /// Counters of leaving members were read: these have no flow.
     Drained(Vec<u32>),
     /// All flows were read, `writes` as above: these leaving source addresses have none.
@@ -54,12 +60,23 @@ pub struct Upkeep {
     seeking: bool,
     pub(super) drift: Option<Instant>,
     pub(super) auditor: Auditor,
+    sampler: Sampler,
 }
 
 impl Upkeep {
-    /// Reads through `reader`, reports to `reports`.
-    pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>) -> Self {
-        Self { reader, reports, seconds: 0, verifying: false, seeking: false, drift: None, auditor: Auditor::default() }
+    /// Reads through `reader`, reports to `reports`; `adopted`: of a data plane that was found.
+    pub fn new(reader: Arc<DataPlane>, reports: mpsc::Sender<Report>, adopted: bool) -> Self {
+        let sampler = Sampler::new(adopted);
+        Self {
+            reader,
+            reports,
+            seconds: 0,
+            verifying: false,
+            seeking: false,
+            drift: None,
+            auditor: Auditor::default(),
+            sampler,
+        }
     }
 
     /// Reads beside the actor; a read that panics is reported as `failed` has it.
@@ -86,6 +103,12 @@ impl Actor {
         assert!(!crash::fails("panic"), "told to panic");
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
+        self.picture.look_at_journal();
+        if self.upkeep.seconds % SAMPLE_EVERY == 1 {
+            // What cannot be read now is read a minute later.
+            let read = |plane: &DataPlane| Some(Report::Counted(Box::new(plane.counters().ok()?)));
+            self.upkeep.beside(read, |_| None);
+        }
         self.watch_again().await;
         if self.upkeep.seconds % MARK_EVERY == 1
             && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
@@ -139,6 +162,10 @@ impl Actor {
             }
             Report::Heartbeat(Ok(())) => self.picture.clear(Topic::Heartbeat),
             Report::Heartbeat(Err(why)) => self.picture.warn(Topic::Heartbeat, why),
+            Report::Counted(counters) => {
+                let call = self.core.roll_call(clock::now());
+                self.picture.pen().samples(self.upkeep.sampler.take(&call, &counters));
+            }
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
             }

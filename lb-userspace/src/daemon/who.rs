@@ -3,6 +3,7 @@
 use nix::unistd::{Uid, User};
 
 use crate::control::daemon::{Actor, ControlError, ErrorCode};
+use crate::core::api::DAEMON;
 use crate::core::lease::Owner;
 
 /// Bytes of a name.
@@ -26,7 +27,7 @@ pub fn owner(actor: &Actor, claimed: Option<&str>) -> Result<Owner, ControlError
 /// The best name of who asked that needs no claim.
 pub fn name(actor: Option<&Actor>) -> String {
     match actor {
-        None => "the daemon".to_owned(),
+        None => DAEMON.to_owned(),
         Some(actor) => user(actor.loginuid.unwrap_or(actor.uid)),
     }
 }

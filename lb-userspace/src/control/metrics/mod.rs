@@ -43,6 +43,12 @@ fn daemon(text: &mut Text, view: &View) {
         "Checks of the daemon's decisions that found a contradiction since it started.",
     )
     .sample(&[], view.violations as f64);
+    text.family(
+        Kind::Counter,
+        "rollcall_events_lost_total",
+        "Events that could not be journalled since the daemon started.",
+    )
+    .sample(&[], view.events_lost as f64);
     text.family(Kind::Gauge, "rollcall_build_info", "The daemon's version; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     let mut attached = text.family(Kind::Gauge, "rollcall_attach_info", "The mode that really attached; always 1.");

@@ -4,15 +4,18 @@
 //! names (`_ms`, `_bytes`). The same types serialize in the daemon and deserialize in the CLI. JSON Schema files are in
 //! `docs/schema`, held equal to these types by a test.
 
+mod absence;
 mod audit;
 mod check;
 mod config;
 mod doctor;
 mod duty;
+mod events;
 mod flows;
 mod headroom;
 mod memory;
 mod outcome;
+mod report;
 mod stats;
 mod status;
 #[cfg(test)]
@@ -22,15 +25,18 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use absence::Absence;
 pub use audit::AuditReport;
 pub use check::{CheckReport, CheckState, Figures, Finding};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
 pub use duty::{DutyDone, LeaseStatus, RemovedStatus};
+pub use events::{EventRecord, Events};
 pub use flows::{Flow, Flows};
 pub use headroom::{Headroom, Limit};
 pub use memory::MemoryStatus;
 pub use outcome::{Applied, Failure, Stopping};
+pub use report::{Facts, Report, Traffic, TrafficReport};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{
     Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, EventStatus, LastProbe, Listener, NextHop,

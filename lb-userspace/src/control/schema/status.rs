@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
+use super::{Document, EventRecord, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
@@ -241,7 +241,8 @@ pub struct BackendReport {
     pub owner: Option<String>,
     /// The services that use it, each with this backend alone in `backends`.
     pub services: Vec<ServiceStatus>,
-    /// What happened to it, oldest first: those of the daemon's newest 256 events, of all backends, that are its own.
+    /// What happened to it, oldest first: the newest 100 of its events in the journal for `backend show`; for all backends,
+    /// or where the journal cannot be read, those of the daemon's newest 256 events that are its own.
     #[serde(default)]
     pub events: Vec<EventStatus>,
 }
@@ -278,6 +279,15 @@ pub struct Services {
 /// Of a daemon that does not say it: whoever answers runs.
 fn runs() -> bool {
     true
+}
+
+impl EventStatus {
+    /// An event of the journal; `None` if it is of a kind that this version does not know.
+    pub fn of(event: EventRecord) -> Option<Self> {
+        let kind = serde_json::from_value(event.kind.into()).ok()?;
+        let service = event.service.as_deref().and_then(ServiceName::new);
+        Some(Self { time: event.time, kind, cause: event.cause, service })
+    }
 }
 
 impl Document for Status {

@@ -62,6 +62,18 @@ fn flows_of_both_families_fit_their_schema_and_return_equal() {
 }
 
 #[test]
+fn journal_documents_fit_their_schemas_and_return_equal() {
+    let events = testing::events();
+    let event = events.events[1].clone();
+    assert_eq!((event.kind.as_str(), event.backend.as_deref()), ("in_rotation", Some("web-01")));
+    check(event);
+    check(events);
+    let report = Report::new(testing::facts());
+    assert_eq!((report.absences.len(), report.traffic.len()), (1, 1));
+    check(report);
+}
+
+#[test]
 fn config_documents_fit_their_schemas_and_return_equal() {
     check(ConfigFile::new(&testing::view()));
     check(ConfigCheck {

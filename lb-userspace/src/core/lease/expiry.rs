@@ -24,9 +24,10 @@ impl Core {
     /// Takes a lease that was granted or extended, and is stored.
     pub(in crate::core) fn take_lease(&mut self, lease: Lease) {
         let scope = lease.scope.clone();
-        let left = lease.left(self.now).as_secs();
+        // It was granted some milliseconds ago.
+        let left = lease.left(self.now).as_millis().div_ceil(1000);
         let (minutes, seconds) = (left / 60, left % 60);
-        let by = &lease.owner.name;
+        let by = lease.owner.in_words();
         let before = self.leases.insert(scope.clone(), lease.clone());
         self.reminded.remove(&scope);
         let extended = before.is_some_and(|b| b.kind == lease.kind && b.begun == lease.begun);
@@ -36,7 +37,7 @@ impl Core {
             (false, LeaseKind::Maintenance) => EventKind::Maintenance,
         };
         let cause = format!("by {by} for {minutes} min {seconds} s: {}", lease.reason);
-        self.event_of(&scope, kind, cause);
+        self.event_by(&scope, kind, Some(&by), cause);
         for member in self.members_of(&scope) {
             if let Some(watched) = self.members.get_mut(&member) {
                 watched.returning = None;
@@ -95,12 +96,15 @@ impl Core {
         if end == End::Expired {
             self.forget_wish(scope);
         }
-        let (kind, cause) = match end {
-            End::Expired => (EventKind::LeaseEnded, format!("{what} is over")),
-            End::Restored(by) => (EventKind::Restored, format!("by {by}, before the end of {what}")),
-            End::Recalled(why) => (EventKind::Recalled, format!("{why}: {what} was ended before its time")),
+        let (kind, by, cause) = match end {
+            End::Expired => (EventKind::LeaseEnded, None, format!("{what} is over")),
+            End::Restored(by) => {
+                let cause = format!("by {by}, before the end of {what}");
+                (EventKind::Restored, Some(by), cause)
+            }
+            End::Recalled(why) => (EventKind::Recalled, None, format!("{why}: {what} was ended before its time")),
         };
-        self.event_of(scope, kind, cause);
+        self.event_by(scope, kind, by.as_deref(), cause);
         for member in self.members_of(scope) {
             self.await_return(&member);
         }

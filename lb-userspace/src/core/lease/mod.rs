@@ -73,6 +73,13 @@ pub struct Owner {
     pub loginuid: Option<u32>,
 }
 
+impl Owner {
+    /// The name, and whether it is only claimed.
+    pub fn in_words(&self) -> String {
+        if self.claimed { format!("{} (claimed)", self.name) } else { self.name.clone() }
+    }
+}
+
 /// A server taken out on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {

@@ -5,17 +5,18 @@
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
-mod error;
 mod roll_call;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-pub use error::StateError;
-
+use super::sqlite;
 use crate::control::daemon::Actor;
 use crate::io::net::Placement;
+
+/// Why `state.db` could not be used.
+pub use super::sqlite::DatabaseError as StateError;
 
 /// Revisions kept.
 const KEEP_REVISIONS: i64 = 50;
@@ -129,21 +130,8 @@ impl State {
     /// Opens or creates `state.db` in `dir`, which exists, and brings its schema up to date.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let path = dir.join("state.db");
-        let opened = Connection::open(&path).and_then(|mut db| {
-            db.pragma_update(None, "journal_mode", "DELETE")?;
-            db.pragma_update(None, "synchronous", "FULL")?;
-            // Some milliseconds: it holds fifty texts at most.
-            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            let version = if found == "ok" { migrate(&mut db)? } else { 0 };
-            Ok((db, version, found))
-        });
-        let known = MIGRATIONS.len() as i64;
-        match opened {
-            Ok((_, _, found)) if found != "ok" => Err(StateError::Damaged { path, found }),
-            Ok((_, found, _)) if found > known => Err(StateError::Newer { path, found, known }),
-            Ok((db, ..)) => Ok(Self { db, path }),
-            Err(source) => Err(StateError::Sqlite { path, source }),
-        }
+        // Its check takes some milliseconds: it holds fifty texts at most.
+        Ok(Self { db: sqlite::open(path.clone(), "DELETE", "FULL", MIGRATIONS)?, path })
     }
 
     /// Opens `state.db` in `dir` to read it, while no daemon runs. Nothing is changed, so the tables may be an older
@@ -163,13 +151,7 @@ impl State {
             Err(e) if e.is_damage() => e,
             opened => return opened.map(|state| (state, None)),
         };
-        let path = dir.join("state.db");
-        let aside = dir.join(format!("state.db.damaged-{now_s}"));
-        if std::fs::rename(&path, &aside).is_err() {
-            return Err(damage);
-        }
-        // Left by a crash in a write, it belongs to the old file and would be applied to the new one.
-        let _ = std::fs::rename(dir.join("state.db-journal"), dir.join(format!("state.db.damaged-{now_s}-journal")));
+        let Ok(aside) = sqlite::put_aside(&dir.join("state.db"), now_s) else { return Err(damage) };
         let lost = format!(
             "{damage}; it is now {}, and a new one was begun without revisions. Addresses that an earlier run added on a \
              kernel before 5.18 count as the operator's. Look at the disk's health",
@@ -284,25 +266,6 @@ impl State {
     fn named<T>(&self, result: rusqlite::Result<T>) -> Result<T, StateError> {
         result.map_err(|source| StateError::Sqlite { path: self.path.clone(), source })
     }
-}
-
-/// Brings the schema up to date and returns its version, which is above the known ones if a newer program wrote it.
-fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
-    let tx = db.transaction()?;
-    tx.execute("CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER NOT NULL) STRICT", [])?;
-    let version: Option<i64> = tx.query_row("SELECT schema_version FROM meta", [], |row| row.get(0)).optional()?;
-    let from = usize::try_from(version.unwrap_or(0)).unwrap_or(0);
-    for statements in MIGRATIONS.iter().skip(from) {
-        tx.execute_batch(statements)?;
-    }
-    let now = version.unwrap_or(0).max(MIGRATIONS.len() as i64);
-    if version.is_none() {
-        tx.execute("INSERT INTO meta (schema_version) VALUES (?)", [now])?;
-    } else if version != Some(now) {
-        tx.execute("UPDATE meta SET schema_version = ?", [now])?;
-    }
-    tx.commit()?;
-    Ok(now)
 }
 
 fn uid(by: &Option<Actor>) -> Option<u32> {
