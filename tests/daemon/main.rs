@@ -8,6 +8,7 @@ mod edits;
 mod interfaces;
 mod leases;
 mod leaving;
+mod memory;
 mod process;
 mod record;
 mod repair;

@@ -34,8 +34,10 @@ impl World {
                 for reason in &member.reasons {
                     let key = (service.listen, member.address, member.port, reason.kind);
                     let before = self.reasons.get(&key).copied();
-                    // A lease's reason is as old as the lease, whatever was known of it.
-                    let leased = matches!(reason.kind, ReasonKind::Drained | ReasonKind::Maintenance);
+                    // A lease's reason is as old as the lease, whatever was known of it; and a lease that begins and is
+                    // recalled within a step begins a return anew.
+                    let leased =
+                        matches!(reason.kind, ReasonKind::Drained | ReasonKind::Maintenance | ReasonKind::Returning);
                     assert!(
                         leased || reason.since == before.unwrap_or(self.now),
                         "{key:?} forgot since when it stands"

@@ -99,6 +99,12 @@ pub fn random(rng: &mut StdRng) -> Config {
         let moved = config.backends.get_mut(&backend(n).name).expect("there are 20");
         moved.ipv4 = Some(Ipv4Addr::new(10, 0, 0, 100 + n));
     }
+    for n in 1..=8u8 {
+        let source = rng.random::<bool>().then(crate::memory::source);
+        let asked = rng.random::<bool>().then(crate::advice::check);
+        let backend = config.backends.get_mut(&backend(n).name).expect("there are 20");
+        (backend.memory, backend.agent_check) = (source, asked);
+    }
     config
 }
 

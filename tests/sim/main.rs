@@ -4,10 +4,12 @@
 //! `ROLLCALL_SIM_SEEDS=n` runs n random stories instead of 256; `ROLLCALL_SIM_SEED=s` replays one.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod check;
 mod configs;
 mod kernel;
 mod leases;
+mod memory;
 mod reload;
 mod scenarios;
 mod suspicion;
@@ -65,6 +67,7 @@ fn story(seed: u64) {
     world.faults = Faults::default();
     world.dead.clear();
     leases::end_all(&mut world);
+    memory::all_well(&mut world);
     for ip in world.lost_hops.clone() {
         world.set_hop(ip, true);
     }
@@ -89,7 +92,7 @@ fn happen(world: &mut World) {
     let last = world.rng.random_range(1..=8u8);
     let v4 = IpAddr::from([10, 0, 0, last]);
     let v6 = configs::backend(last).ipv6.map(IpAddr::from).unwrap();
-    match world.rng.random_range(0..24) {
+    match world.rng.random_range(0..25) {
         16..=19 => leases::take_some(world),
         20 => leases::end_some(world),
         21 => leases::forget_some(world),
@@ -99,7 +102,8 @@ fn happen(world: &mut World) {
             let config = world.config();
             world.reboot(config, pause, set_ms);
         }
-        23 => world.run(Duration::from_secs(60)),
+        23 => memory::change_some(world),
+        24 => advice::change_some(world),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),

@@ -10,10 +10,12 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::Config;
+use rollcall::config::model::{BackendName, Config};
 use rollcall::core::Core;
 use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
 use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
+use rollcall::core::memory::advice::Advice;
+use rollcall::core::memory::sample::Sample;
 use rollcall::core::removed::Removed;
 
 use crate::check::Reasons;
@@ -38,6 +40,16 @@ enum Post {
         address: IpAddr,
         input: Box<Input>,
     },
+    /// A server's memory is about to be read, as it is then.
+    Memory {
+        backend: BackendName,
+        id: u64,
+    },
+    /// A server's agent is about to answer, as it is then.
+    Advice {
+        backend: BackendName,
+        id: u64,
+    },
     ReadBack,
     /// A neighbour is about to be asked for.
     Hop(IpAddr),
@@ -54,6 +66,10 @@ pub struct World {
     pub dead: BTreeSet<IpAddr>,
     /// Addresses without a neighbour.
     pub lost_hops: BTreeSet<IpAddr>,
+    /// Headroom of the servers whose memory answers.
+    pub memory: BTreeMap<BackendName, f64>,
+    /// What agents say, of the servers whose agents answer.
+    pub advice: BTreeMap<BackendName, &'static str>,
     pub probes: usize,
     pub applies: usize,
     /// What outlives the daemon.
@@ -82,6 +98,8 @@ impl World {
             events: Vec::new(),
             dead: BTreeSet::new(),
             lost_hops: BTreeSet::new(),
+            memory: BTreeMap::new(),
+            advice: BTreeMap::new(),
             probes: 0,
             applies: 0,
             leases: BTreeMap::new(),
@@ -105,7 +123,7 @@ impl World {
             lease.carry_over(Some(&self.mark), &boot, now);
         }
         let (leases, removed) = (self.leases.values().cloned().collect(), self.removed.values().cloned().collect());
-        self.give(Input::Resume { leases, removed, before });
+        self.give(Input::Resume { leases, removed, before, boot_id: boot });
         let state = Box::new(self.kernel.read_state());
         self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
         self.give(Input::Configure(config, author("start")));
@@ -216,6 +234,19 @@ impl World {
             match self.letters.remove(&id).expect("each letter is opened once") {
                 Post::Input(input) => self.give(input),
                 Post::Answer { address, input } => self.answer(address, *input),
+                Post::Memory { backend, id } => {
+                    let result = self.memory.get(&backend).map_or(Err("connection refused".to_owned()), |free| {
+                        let total_bytes = 1 << 30;
+                        let available_bytes = (total_bytes as f64 * free) as u64;
+                        Ok(Sample { total_bytes, available_bytes, pressure: None })
+                    });
+                    self.give(Input::Memory { backend, id, result });
+                }
+                Post::Advice { backend, id } => {
+                    let line = self.advice.get(&backend);
+                    let result = line.map(|line| Advice::parse(line)).ok_or_else(|| "connection refused".to_owned());
+                    self.give(Input::Advice { backend, id, result });
+                }
                 Post::Hop(ip) => self.give(Input::NextHop(ip, self.hop(ip))),
                 Post::ReadBack => {
                     let state = Box::new(self.kernel.read_state());
@@ -303,6 +334,14 @@ impl World {
                     }
                     self.followed = addresses;
                 }
+                Output::AskAgent { backend, id, .. } => {
+                    let delay = self.rng.random_range(0..200);
+                    self.send(delay, Post::Advice { backend, id });
+                }
+                Output::ReadMemory { backend, id, .. } => {
+                    let delay = self.rng.random_range(0..200);
+                    self.send(delay, Post::Memory { backend, id });
+                }
                 Output::Store(store) => self.store(store),
                 Output::Event(event) => self.events.push(event),
             }
@@ -312,6 +351,7 @@ impl World {
 
     fn store(&mut self, store: Store) {
         match store {
+            Store::PutLease(lease) => drop(self.leases.insert(lease.scope.clone(), lease)),
             Store::DropLease(scope) => drop(self.leases.remove(&scope)),
             Store::PutRemoved(removed) => drop(self.removed.insert(removed.scope.clone(), removed)),
             Store::DropRemoved(scope) => drop(self.removed.remove(&scope)),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
 use super::{Context, Outcome, frozen, lease, words};
-use crate::control::schema::{BackendStatus, ReasonStatus, ServiceStatus, Status};
+use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
 
@@ -185,6 +185,7 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
         "ADDRESS",
         "ROTATION",
         "HEALTH",
+        "MEMORY",
         "WEIGHT",
         ">SHARE",
         ">ACTIVE",
@@ -196,6 +197,7 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
     for b in &service.backends {
         table.row(row(b, now));
     }
+    table.leave_out_if_empty("MEMORY");
     let heading = format!("{}  {}", service.name, listener(service));
     let owner = service.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
     format!("{}{owner}\n{}", paint.text(Tone::Bold, &heading), table.render(2, paint))
@@ -224,6 +226,7 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         Health::Down => (Tone::Bad, "down"),
         Health::Unknown => (Tone::Warn, "unknown"),
     };
+    let memory = b.memory.as_ref().map(memory);
     let configured = f64::from(b.weight_configured);
     let weight = if b.weight_effective == configured {
         words::weight(configured)
@@ -240,6 +243,7 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         std::net::SocketAddr::new(b.address, b.port).into(),
         Cell::new(rotation.0, rotation.1),
         Cell::new(health.0, health.1),
+        memory.map_or_else(|| "".into(), |(tone, text)| Cell::new(tone, text)),
         weight.into(),
         format!("{:.1} %", b.share * 100.0).into(),
         b.flows_active.into(),
@@ -247,6 +251,20 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         Cell::new(Tone::Dim, probe),
         Cell::new(if b.in_rotation { Tone::Warn } else { Tone::Bad }, reasons.join("; ")),
     ]
+}
+
+/// `62 % free`, `tight, 12 % free`, `unknown`; and when it ends, if that is foretold within the day.
+fn memory(m: &MemoryStatus) -> (Tone, String) {
+    let free = m.headroom.map(|h| format!("{:.0} % free", h * 100.0));
+    let (tone, text) = match (m.state.as_str(), free) {
+        ("ample", Some(free)) => (Tone::Good, free),
+        (state @ ("tight" | "exhausted"), Some(free)) => (Tone::Bad, format!("{state}, {free}")),
+        (state, _) => (Tone::Warn, state.to_owned()),
+    };
+    match m.exhausted_in_s.filter(|s| *s < 86_400) {
+        Some(s) => (Tone::Bad, format!("{text}, ends in {}", words::span_ms(i64::try_from(s).unwrap_or(0) * 1000))),
+        None => (tone, text),
+    }
 }
 
 /// `probe failed 4 m: connection refused (owner web team)`, and whether it stands longer than it should.
@@ -375,6 +393,25 @@ mod tests {
         let expected = "2 of 4 in rotation (1 unverified): web-02 drained by root, 12 m left: kernel test; web-04 REMOVED from www 4 m ago \
                         by ada (reload) and not back (owner web team)";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn memory_is_shown_by_what_is_free_and_when_it_ends() {
+        let of = |state: &str, headroom, exhausted_in_s| MemoryStatus {
+            state: state.to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            headroom,
+            total_bytes: None,
+            available_bytes: None,
+            error: None,
+            exhausted_in_s,
+            exhausted_in_s_at_least: None,
+        };
+        assert_eq!(memory(&of("ample", Some(0.624), None)), (Tone::Good, "62 % free".to_owned()));
+        assert_eq!(memory(&of("tight", Some(0.12), None)), (Tone::Bad, "tight, 12 % free".to_owned()));
+        assert_eq!(memory(&of("unknown", None, None)), (Tone::Warn, "unknown".to_owned()));
+        assert_eq!(memory(&of("ample", Some(0.3), Some(1500))), (Tone::Bad, "30 % free, ends in 25 m".to_owned()));
+        assert_eq!(memory(&of("ample", Some(0.3), Some(90_000))), (Tone::Good, "30 % free".to_owned()));
     }
 
     #[test]

@@ -60,6 +60,15 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Leaves out a column of which all cells are empty.
+    pub(super) fn leave_out_if_empty(&mut self, title: &str) {
+        let Some(at) = self.headers.iter().position(|header| *header == title) else { return };
+        if self.rows.iter().all(|row| row.get(at).is_none_or(|cell| cell.text.is_empty())) {
+            self.headers.remove(at);
+            self.rows.iter_mut().filter(|row| row.len() > at).for_each(|row| drop(row.remove(at)));
+        }
+    }
+
     /// Whether there is no row.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()

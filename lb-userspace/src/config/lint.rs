@@ -14,13 +14,18 @@ pub fn lint(config: &Config) -> Vec<String> {
         .keys()
         .filter(|name| !config.services.iter().any(|s| s.members.iter().any(|member| member.backend == **name)))
         .map(|name| format!("backend {name}: member of no service"));
+    let monitored = config.backends.values().any(|b| b.memory.is_some());
+    let unseen =
+        config.backends.values().filter(|b| monitored && b.memory.is_none()).map(|b| {
+            format!("backend {}: its memory is not monitored, unlike others'; consider [backend.memory]", b.name)
+        });
     let fewer = config.services.iter().filter_map(|service| {
         let (expected, found) = (service.expect_backends?, service.members.len());
         ((found as u64) < u64::from(expected)).then(|| {
             format!("service {}: {found} members, expect_backends says {expected}: somebody is missing", service.name)
         })
     });
-    unprobed.chain(unused).chain(fewer).chain(config.services.iter().filter_map(crowded)).collect()
+    unprobed.chain(unused).chain(unseen).chain(fewer).chain(config.services.iter().filter_map(crowded)).collect()
 }
 
 /// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.

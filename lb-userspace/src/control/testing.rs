@@ -166,6 +166,7 @@ pub(crate) fn view() -> View {
             settled: true,
             leases: vec![],
             removed: vec![],
+            memory: vec![],
             suspicions: Vec::new(),
         },
         config: config.clone(),

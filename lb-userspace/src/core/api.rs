@@ -10,8 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::{KernelState, MapOp, MemberId};
 use super::lease::Lease;
+use super::memory::advice::Advice;
+use super::memory::forecast::Forecast;
+use super::memory::sample::Sample;
+use super::memory::tracker::Memory;
 use super::reason::Reason;
 use super::removed::Removed;
+use crate::config::memory::{AgentCheck, MemorySource};
 use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
 
 /// A wall clock that departs so far from the other was set.
@@ -121,11 +126,31 @@ pub enum Input {
         leases: Vec<Lease>,
         /// Removed servers.
         removed: Vec<Removed>,
+        /// This boot (`/proc/sys/kernel/random/boot_id`).
+        boot_id: String,
         /// What ran last, so that what is missing from the next configuration is noticed.
         before: Option<Arc<Config>>,
     },
     /// A checked configuration is to run from now on.
     Configure(Arc<Config>, Author),
+    /// A reading of memory ended.
+    Memory {
+        /// Whose.
+        backend: BackendName,
+        /// The number that [`Output::ReadMemory`] carried; others are ignored.
+        id: u64,
+        /// The sample, or why there is none.
+        result: Result<Sample, String>,
+    },
+    /// An agent was asked.
+    Advice {
+        /// Whose.
+        backend: BackendName,
+        /// The number that [`Output::AskAgent`] carried; others are ignored.
+        id: u64,
+        /// Its answer, or why there is none.
+        result: Result<Advice, String>,
+    },
     /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made begins; it is stored already.
     Lease(Box<Lease>),
     /// Someone, by name, ends a lease before its time.
@@ -189,6 +214,24 @@ pub enum Output {
     },
     /// Resolve these next hops and keep them fresh; replaces the earlier set.
     Resolve(Vec<IpAddr>),
+    /// Read a server's memory once; answer with [`Input::Memory`].
+    ReadMemory {
+        /// Whose.
+        backend: BackendName,
+        /// Its number.
+        id: u64,
+        /// Where.
+        source: Arc<MemorySource>,
+    },
+    /// Ask a server's agent once; answer with [`Input::Advice`].
+    AskAgent {
+        /// Whose.
+        backend: BackendName,
+        /// Its number.
+        id: u64,
+        /// Where.
+        check: Arc<AgentCheck>,
+    },
     /// Keep this for the next daemon.
     Store(Store),
     /// Something that people should see.
@@ -198,6 +241,8 @@ pub enum Output {
 /// Something that must outlive this daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Store {
+    /// A lease that the core granted, for an agent.
+    PutLease(Lease),
     /// The lease of this scope is over.
     DropLease(Scope),
     /// A server was removed.
@@ -269,6 +314,24 @@ pub enum EventKind {
     Forgotten,
     /// A server was removed for good.
     Decommissioned,
+    /// A server's memory is tight or exhausted.
+    MemoryShort,
+    /// A server's memory is ample again.
+    MemoryAmple,
+    /// A server's memory cannot be read any more.
+    MemoryUnknown,
+    /// A server's memory is going to end.
+    MemoryEnds,
+    /// It is no longer going to.
+    MemoryHolds,
+    /// A server's agent advises something else than before, or wants what is not granted.
+    Advised,
+    /// A server's agent no longer answers.
+    AdviceSilent,
+    /// A member's weight was lowered or raised for its memory.
+    Shed,
+    /// Less weight did not give a server more memory.
+    SheddingStuck,
     /// A reason or a removal stands past its review.
     Overdue,
     /// Something else changed the maps, or took the program off.
@@ -306,6 +369,25 @@ pub struct RollCall {
     pub leases: Vec<Lease>,
     /// Servers that left the configuration and were neither brought back nor let go.
     pub removed: Vec<Removed>,
+    /// Memory of the servers that are monitored.
+    pub memory: Vec<MemoryCall>,
+}
+
+/// What is known of a server's memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryCall {
+    /// The server.
+    pub backend: BackendName,
+    /// The fact.
+    pub memory: Memory,
+    /// Since when.
+    pub since: Time,
+    /// Available memory as a share of all, 0 to 1; `None` while unknown.
+    pub headroom: Option<f64>,
+    /// The last sample.
+    pub sample: Option<Sample>,
+    /// When it ends.
+    pub forecast: Forecast,
 }
 
 /// Most of a service's members failed at once: the edge itself is suspected.

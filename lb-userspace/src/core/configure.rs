@@ -66,7 +66,11 @@ impl Core {
                         watched.weight = member.weight;
                         match (&watched.probe, &probe) {
                             (None, Some(_)) => watched.health.begin_probing(),
-                            (Some(_), None) => watched.health = Tracker::new(Origin::Unprobed),
+                            (Some(_), None) => {
+                                watched.health = Tracker::new(Origin::Unprobed);
+                                // No probe will ever say that it may come back.
+                                watched.returning = None;
+                            }
                             _ => {}
                         }
                         watched.probe = probe.clone();
@@ -87,6 +91,8 @@ impl Core {
                 self.event(Some(&name), EventKind::OutOfRotation, "removed from the configuration".to_owned());
             }
         }
+        self.follow_memory(config);
+        self.follow_agents(config);
         self.announce = Some(format!("{} services, {} members", config.services.len(), self.members.len()));
         self.reconsider_all();
         self.follow_hops();

@@ -11,7 +11,7 @@ use super::encode;
 use super::kernel::MemberId;
 use super::reason::{Reason, ReasonKind};
 use super::schedule::Due;
-use super::weight::{Facts, weigh, with_history};
+use super::weight::{Facts, Weighed, weigh, with_history};
 
 impl Core {
     /// Unknown MACs never replace known ones: without them the program would let everything pass.
@@ -139,6 +139,8 @@ impl Core {
         for service in config.services.iter().filter(|s| dirty.contains(&s.name)) {
             for entry in &service.members {
                 let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
+                let (factor, why) = self.factor(&name);
+                let advised = self.advised(&entry.backend);
                 let Some(member) = self.members.get_mut(&name) else { continue };
                 let leases: Vec<_> = self.leases.values().filter(|lease| lease.scope.covers(&name)).collect();
                 let facts = Facts {
@@ -149,13 +151,14 @@ impl Core {
                     leases: &leases,
                     returning: member.returning,
                     verdict_within: member.probe.as_ref().map_or(Duration::ZERO, |p| p.interval + p.timeout),
-                    now: self.now,
+                    factor: (factor, &why),
+                    advised: advised.as_ref().map(|(percent, why)| (*percent, why.as_str())),
                 };
-                let (effective, findings) = weigh(facts);
+                let Weighed { unshed, effective, findings } = weigh(facts);
                 let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
                 let owner = service.owner.as_deref().or(backend_owner);
                 self.replan |= member.effective != effective;
-                member.effective = effective;
+                (member.unshed, member.effective) = (unshed, effective);
                 let before = std::mem::take(&mut member.reasons);
                 let reasons = with_history(findings, &before, owner, service.expected_out, self.now);
                 member.reasons = reasons.clone();

@@ -29,6 +29,7 @@ pub fn roll_call(
         suspicions: Vec::new(),
         leases: leases.iter().map(|lease| lease.seen_at(now)).collect(),
         removed: removed.to_vec(),
+        memory: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! ([`desired`]); send the difference ([`diff`]), one list at a time ([`apply`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod advice;
 pub mod alloc;
 pub mod api;
 pub mod apply;
@@ -17,6 +18,7 @@ mod encode;
 mod facts;
 pub mod frozen;
 pub mod guard;
+mod headroom;
 pub mod health;
 pub mod hops;
 mod invariants;
@@ -48,7 +50,7 @@ use self::lease::{Lease, LeaseKind};
 use self::removed::Removed;
 use self::schedule::Schedule;
 use self::watched::Watched;
-use crate::config::model::{Config, ServiceName};
+use crate::config::model::{BackendName, Config, ServiceName};
 
 /// The core. See the module.
 pub struct Core {
@@ -74,6 +76,19 @@ pub struct Core {
     reviews: BTreeSet<review::Review>,
     /// Removals that were told of as overdue.
     reviewed: BTreeSet<Scope>,
+    /// Servers whose memory is read.
+    monitors: BTreeMap<BackendName, headroom::Monitor>,
+    /// Servers whose agents are asked.
+    asked: BTreeMap<BackendName, advice::Asking>,
+    last_reading: u64,
+    /// This boot, for leases that the core grants itself.
+    boot_id: String,
+    /// Factors of weights, by service.
+    shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
+    /// Services whose factors are to be looked at.
+    shed_due: BTreeSet<ServiceName>,
+    /// Members that shedding did not help, which people were told of.
+    stuck: BTreeSet<MemberName>,
     /// Services with fewer in rotation than they need, which people were told of.
     short: BTreeSet<ServiceName>,
     suspected: BTreeMap<ServiceName, Suspicion>,
@@ -114,6 +129,13 @@ impl Core {
             removed: BTreeMap::new(),
             reviews: BTreeSet::new(),
             reviewed: BTreeSet::new(),
+            monitors: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            last_reading: 0,
+            boot_id: String::new(),
+            shedding: BTreeMap::new(),
+            shed_due: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             short: BTreeSet::new(),
             suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
@@ -136,12 +158,15 @@ impl Core {
         self.now = now;
         match input {
             Input::Maps { meta, state, adopted } => self.take_maps(meta, *state, adopted),
-            Input::Resume { leases, removed, before } => {
+            Input::Resume { leases, removed, before, boot_id } => {
+                self.boot_id = boot_id;
                 self.take_leases(leases);
                 self.take_removed(removed);
                 self.before = before;
             }
             Input::Configure(config, by) => self.take_config(config, by),
+            Input::Memory { backend, id, result } => self.take_memory(&backend, id, result),
+            Input::Advice { backend, id, result } => self.take_advice(&backend, id, result),
             Input::Lease(lease) => self.take_lease(*lease),
             Input::Restore(scope, by) => self.restore(&scope, by),
             Input::Forget(scope, by) => self.forget(&scope, &by),
@@ -165,7 +190,10 @@ impl Core {
         }
         self.run_leases();
         self.run_timers();
+        self.run_readings();
+        self.run_agents();
         self.weigh();
+        self.run_shedding();
         self.run_recalls();
         self.run_reviews();
     }
@@ -183,7 +211,15 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Time> {
         let grace = self.graces.first().map(|(at, _)| *at);
         let retry = if self.replan { self.kernel.next(self.now.boot_ms) } else { None };
-        let at = [self.schedule.next(), grace, retry, self.next_lease(), self.next_review()];
+        let at = [
+            self.schedule.next(),
+            grace,
+            retry,
+            self.next_lease(),
+            self.next_review(),
+            self.next_memory(),
+            self.next_question(),
+        ];
         let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
     }

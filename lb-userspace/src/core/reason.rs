@@ -45,6 +45,10 @@ pub enum ReasonKind {
     Drained,
     /// A maintenance: no packet until its end.
     Maintenance,
+    /// Its memory is short: it gets a part of its weight.
+    MemoryShort,
+    /// Its own agent advises less, or none, of its weight.
+    Advised,
     /// A lease is over; back as soon as a probe that began since has succeeded.
     Returning,
 }
@@ -59,6 +63,8 @@ impl ReasonKind {
             Self::Unverified => "unverified",
             Self::Drained => "drained",
             Self::Maintenance => "maintenance",
+            Self::MemoryShort => "memory_short",
+            Self::Advised => "advised",
             Self::Returning => "returning",
         }
     }

@@ -1,5 +1,5 @@
-//! Too few left: a drained server that is well is called back before its time; one in maintenance cannot be, and people
-//! are told.
+//! Too few left, or all that are left short of memory: a drained server that is well is called back before its time; one in
+//! maintenance cannot be, and people are told.
 
 use super::Core;
 use super::api::{EventKind, Health, MemberName, Scope};
@@ -16,11 +16,14 @@ impl Core {
         for service in &config.services {
             let needed = service.min_in_rotation as usize;
             let serving = self.on_duty(service);
-            if serving >= needed {
+            let why = if serving < needed {
+                format!("service {}: {serving} in rotation, it needs {needed}", service.name)
+            } else if self.is_pressed(service) {
+                format!("service {}: the memory of all that are in rotation is short", service.name)
+            } else {
                 self.short.remove(&service.name);
                 continue;
-            }
-            let why = format!("service {}: {serving} in rotation, it needs {needed}", service.name);
+            };
             match self.recallable(service) {
                 Some(scope) => {
                     self.recall(&scope, why);
@@ -48,6 +51,17 @@ impl Core {
             member.effective > 0 || undecided || coming
         };
         service.members.iter().filter(decided_or_soon).count()
+    }
+
+    /// Whether all that take new flows are known to be short of memory.
+    fn is_pressed(&self, service: &Service) -> bool {
+        let mut serving = (service.members.iter())
+            .filter(|m| {
+                let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
+                self.members.get(&name).is_some_and(|watched| watched.effective > 0)
+            })
+            .peekable();
+        serving.peek().is_some() && serving.all(|m| self.is_short(&m.backend))
     }
 
     /// A drain that keeps a healthy member of the service out and may be ended: the one with the least time left.

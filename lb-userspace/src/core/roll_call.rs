@@ -16,6 +16,7 @@ impl Core {
             settled: self.is_settled(),
             leases: self.leases.values().map(|l| l.seen_at(now)).collect(),
             removed: self.removed.values().cloned().collect(),
+            memory: self.memory_calls(now),
             suspicions: self
                 .suspected
                 .values()

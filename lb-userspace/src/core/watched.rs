@@ -40,6 +40,8 @@ pub struct Watched {
     pub return_failed: bool,
     /// Its id in the kernel, once planned.
     pub id: Option<MemberId>,
+    /// Effective weight apart from what is shed for memory, 1/256.
+    pub unshed: u32,
     /// Effective weight, 1/256.
     pub effective: u32,
     /// Why it is lowered.
@@ -63,6 +65,7 @@ impl Watched {
             returning: None,
             return_failed: false,
             id: None,
+            unshed: 0,
             effective: 0,
             reasons: Vec::new(),
             in_rotation: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::api::{Health, Time};
 use super::health::Tracker;
 use super::lease::Lease;
+use super::memory::shed::FULL;
 use super::reason::{Reason, ReasonKind};
 
 /// Units of effective weight per configured unit.
@@ -30,8 +31,10 @@ pub struct Facts<'a> {
     pub returning: Option<Time>,
     /// How long a probe may take to say so, from its start.
     pub verdict_within: Duration,
-    /// Now.
-    pub now: Time,
+    /// Sixteenths of its weight that its memory allows, and why not all.
+    pub factor: (u8, &'a str),
+    /// Per cent of its weight that its own agent advises, and its words, if less than all.
+    pub advised: Option<(u32, &'a str)>,
 }
 
 /// One thing found against a member: a reason without its history.
@@ -56,8 +59,19 @@ pub struct Terms {
     pub review_at: Time,
 }
 
-/// The effective weight in 1/[`UNIT`] and everything that lowers it, or would.
-pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
+/// What the facts come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weighed {
+    /// The weight in 1/[`UNIT`], apart from what is shed for memory.
+    pub unshed: u32,
+    /// The effective weight in 1/[`UNIT`].
+    pub effective: u32,
+    /// Everything that lowers it, or would.
+    pub findings: Vec<Finding>,
+}
+
+/// Weighs one member.
+pub fn weigh(facts: Facts<'_>) -> Weighed {
     let mut findings = Vec::new();
     for lease in facts.leases {
         let terms = Terms { since: lease.begun, owner: Some(lease.owner.name.clone()), review_at: lease.ends };
@@ -99,7 +113,23 @@ pub fn weigh(facts: Facts<'_>) -> (u32, Vec<Finding>) {
         find(ReasonKind::NoNextHop, why.to_owned());
     }
     let in_rotation = serving && facts.hop.is_ok() && !on_leave;
-    (if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 }, findings)
+    let unshed = if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 };
+    let mut effective = unshed;
+    if let Some((percent, why)) = facts.advised.filter(|_| unshed > 0) {
+        findings.push(Finding { kind: ReasonKind::Advised, cause: why.to_owned(), terms: None });
+        effective = if percent == 0 { 0 } else { (unshed * percent.min(100) / 100).max(1) };
+    }
+    let (factor, why) = facts.factor;
+    if effective == 0 || factor >= FULL {
+        return Weighed { unshed: effective, effective, findings };
+    }
+    let unshed = effective;
+    findings.push(Finding {
+        kind: ReasonKind::MemoryShort,
+        cause: format!("{factor}/16 of its weight: {why}"),
+        terms: None,
+    });
+    Weighed { unshed, effective: (unshed * u32::from(factor) / u32::from(FULL)).max(1), findings }
 }
 
 /// Gives findings their history: a reason that stood before keeps its `since`.
@@ -140,6 +170,8 @@ mod tests {
             held: bool,
             hop: bool,
             returning: bool,
+            factor in 4u8..=16,
+            advised in proptest::option::of(0u32..100),
         ) {
             let origins = [
                 Origin::Unprobed,
@@ -165,11 +197,14 @@ mod tests {
                 leases: &[],
                 returning: returning.then_some(START),
                 verdict_within: Duration::from_secs(3),
-                now: START,
+                factor: (factor, "its memory is tight"),
+                advised: advised.map(|percent| (percent, "its agent says so")),
             };
-            let (effective, findings) = weigh(facts);
+            let Weighed { unshed, effective, findings } = weigh(facts);
             let full = u32::from(configured.get()) * UNIT;
-            prop_assert!(effective == 0 || effective == full);
+            prop_assert!(unshed == 0 || unshed == full || advised.is_some());
+            prop_assert!(effective <= unshed && unshed <= full);
+            prop_assert_eq!(effective == 0, unshed == 0);
             prop_assert!(effective == full || !findings.is_empty());
             prop_assert!((hop.is_ok() && !returning) || effective == 0);
         }

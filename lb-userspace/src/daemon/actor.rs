@@ -146,7 +146,7 @@ impl Actor {
                 Some(signal) = inbox.signals.recv() => self.signal(signal).await,
                 Some(event) = self.net.events.recv() => self.net_event(event).await,
                 Some(probed) = self.probed.recv() => {
-                    self.tell_at(probed.ended, probed.into());
+                    self.tell_at(probed.ended, probed.input);
                     self.tell_probed();
                     self.obey()
                 }

@@ -129,7 +129,7 @@ fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
     };
     // What an earlier version took for good may not be for this one; then nothing can be compared.
     let before = text.and_then(|text| config::parse(&text, journal.path()).ok()).map(Arc::new);
-    Ok(Resume { input: Input::Resume { leases, removed, before }, warnings })
+    Ok(Resume { input: Input::Resume { leases, removed, before, boot_id }, warnings })
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {

@@ -26,7 +26,7 @@ impl Actor {
 
     pub(super) fn tell_probed(&mut self) {
         while let Ok(probed) = self.probed.try_recv() {
-            self.tell_at(probed.ended, probed.into());
+            self.tell_at(probed.ended, probed.input);
         }
     }
 
@@ -50,6 +50,8 @@ impl Actor {
                     self.net.handle.resolve(addresses.clone());
                     self.resolving = addresses;
                 }
+                Output::ReadMemory { backend, id, source } => self.prober.read_memory(backend, id, source),
+                Output::AskAgent { backend, id, check } => self.prober.ask_agent(backend, id, check),
                 Output::Store(store) => self.store(store),
                 Output::Event(event) => self.picture.record(event),
             }

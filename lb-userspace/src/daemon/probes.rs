@@ -4,41 +4,30 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lb_common::abi::MAX_MEMBERS;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::clock;
-use crate::config::model::Probe;
+use crate::config::memory::{AgentCheck, MemorySource};
+use crate::config::model::{BackendName, Probe};
 use crate::core::api::{Input, MemberName, Time};
-use crate::io::probe;
+use crate::io::{memory, probe};
 
 /// Descriptors that are left to all that is not a probe.
 const OTHER_FILES: usize = 256;
 /// However few descriptors there are, so many probes may be under way.
 const FEWEST: usize = 64;
 
-/// How one probe ended.
+/// A probe or a reading that ended.
 #[derive(Debug)]
 pub struct Probed {
-    /// Whose.
-    pub member: MemberName,
-    /// The number that the core gave it.
-    pub id: u64,
-    /// Success, or why not.
-    pub result: Result<(), String>,
-    /// How long it was on the wire.
-    pub took: Duration,
-    /// When it ended.
+    /// How, for the core.
+    pub input: Input,
+    /// When.
     pub ended: Time,
-}
-
-impl From<Probed> for Input {
-    fn from(p: Probed) -> Self {
-        Self::Probe { member: p.member, id: p.id, result: p.result, took: p.took }
-    }
 }
 
 /// Starts probes and sends back how they ended.
@@ -62,8 +51,29 @@ impl Prober {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
             let started = Instant::now();
             let result = probe::check(&probe, address, port).await;
+            let input = Input::Probe { member, id, result, took: started.elapsed() };
             // The receiver is gone only when the daemon is stopping.
-            let _ = results.send(Probed { member, id, result, took: started.elapsed(), ended: clock::now() }).await;
+            let _ = results.send(Probed { input, ended: clock::now() }).await;
+        });
+    }
+
+    /// Asks a server's agent; returns at once.
+    pub fn ask_agent(&self, backend: BackendName, id: u64, check: Arc<AgentCheck>) {
+        let (permits, results) = (self.permits.clone(), self.results.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let result = memory::ask(&check).await.map_err(|e| e.to_string());
+            let _ = results.send(Probed { input: Input::Advice { backend, id, result }, ended: clock::now() }).await;
+        });
+    }
+
+    /// Starts a reading of a server's memory; returns at once.
+    pub fn read_memory(&self, backend: BackendName, id: u64, source: Arc<MemorySource>) {
+        let (permits, results) = (self.permits.clone(), self.results.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let result = memory::read(&source).await.map_err(|e| e.to_string());
+            let _ = results.send(Probed { input: Input::Memory { backend, id, result }, ended: clock::now() }).await;
         });
     }
 }

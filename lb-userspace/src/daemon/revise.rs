@@ -212,6 +212,7 @@ impl Journal {
     pub fn store(&mut self, store: &Store) -> Result<(), ControlError> {
         crash::point("before_store");
         let done = match store {
+            Store::PutLease(lease) => self.state.put_lease(lease),
             Store::DropLease(scope) => self.state.drop_lease(scope),
             Store::PutRemoved(removed) => self.state.put_removed(removed),
             Store::DropRemoved(scope) => self.state.drop_removed(scope),

@@ -11,6 +11,7 @@ mod doctor;
 mod duty;
 mod flows;
 mod headroom;
+mod memory;
 mod outcome;
 mod stats;
 mod status;
@@ -28,6 +29,7 @@ pub use doctor::{Check, CheckResult, DoctorReport};
 pub use duty::{DutyDone, LeaseStatus, RemovedStatus};
 pub use flows::{Flow, Flows};
 pub use headroom::{Headroom, Limit};
+pub use memory::MemoryStatus;
 pub use outcome::{Applied, Failure, Stopping};
 pub use stats::{BackendStats, Direction, Drop, ServiceStats, Stats, Verdict};
 pub use status::{

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, LeaseStatus, RemovedStatus, timestamp};
+use super::{Document, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
@@ -157,6 +157,9 @@ pub struct BackendStatus {
     pub health: Health,
     /// Consecutive probes with the result of the last one.
     pub streak: u32,
+    /// Its server's memory; null if that is not monitored.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
     /// The weight in the configuration.
     pub weight_configured: u16,
     /// The weight in force, in the same unit.
@@ -385,7 +388,9 @@ impl ServiceStatus {
             .map(|m| {
                 let configured = view.config.backends.get(&m.backend).and_then(|b| b.owner.clone());
                 let counted = m.id.and_then(|id| counters.members.get(&id)).copied().unwrap_or_default();
-                BackendStatus::new(m, configured.or_else(|| owner.clone()), &counted)
+                let memory = view.roll_call.memory.iter().find(|memory| memory.backend == m.backend);
+                let memory = memory.map(MemoryStatus::from);
+                BackendStatus { memory, ..BackendStatus::new(m, configured.or_else(|| owner.clone()), &counted) }
             })
             .collect();
         Self {
@@ -410,6 +415,7 @@ impl BackendStatus {
             since: timestamp(call.since),
             health: call.health,
             streak: call.streak,
+            memory: None,
             weight_configured: call.weight,
             weight_effective: f64::from(call.effective) / 256.0,
             share: call.share,

@@ -92,6 +92,9 @@ impl Core {
         self.reminded.remove(scope);
         self.outputs.push_back(Output::Store(Store::DropLease(scope.clone())));
         let what = format!("the {} by {} ({})", lease.kind.name(), lease.owner.name, lease.reason);
+        if end == End::Expired {
+            self.forget_wish(scope);
+        }
         let (kind, cause) = match end {
             End::Expired => (EventKind::LeaseEnded, format!("{what} is over")),
             End::Restored(by) => (EventKind::Restored, format!("by {by}, before the end of {what}")),
@@ -112,7 +115,7 @@ impl Core {
         let now = self.now;
         let Some(watched) = self.members.get_mut(name) else { return };
         let Some(probe) = &watched.probe else { return };
-        (watched.returning, watched.return_failed) = (Some(now), false);
+        (watched.returning, watched.return_failed) = (watched.returning.or(Some(now)), false);
         self.schedule.watch(name, probe.interval, probe.timeout, true, now.boot_ms);
     }
 
@@ -121,7 +124,7 @@ impl Core {
     }
 
     /// Its members are to be weighed, and their next hops planned, again.
-    fn mark_dirty(&mut self, scope: &Scope) {
+    pub(in crate::core) fn mark_dirty(&mut self, scope: &Scope) {
         self.replan = true;
         let services: Vec<_> = self.members_of(scope).into_iter().map(|name| name.service).collect();
         self.dirty.extend(services);

@@ -41,6 +41,14 @@ pub enum Refusal {
     Unconfirmed(String),
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NotFound(why) | Self::Bounds(why) | Self::NoLease(why) | Self::TooFew(why) | Self::Unconfirmed(why)) =
+            self;
+        f.write_str(why)
+    }
+}
+
 impl Core {
     /// A new lease, or one in place of what is there for this scope.
     pub fn grant(&self, asked: Asked, boot_id: &str, now: Time) -> Result<Lease, Refusal> {

@@ -1,0 +1,185 @@
+//! What servers' own agents advise (HAProxy's agent-check), as the core follows it: a fourth fact beside intent, health and
+//! memory.
+//!
+//! A percentage or a word such as `down` lowers the weight; `drain` and `maint` become a lease of `agent@SERVER`, which
+//! `ready` ends. Advice never overrides a probe, nor anybody else's lease, and an agent gone silent advises nothing: what it
+//! once took down does not stay down for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Core;
+use super::api::{EventKind, Output, Scope, Store};
+use super::lease::{Asked, DEFAULT, LeaseKind, Owner};
+use super::memory::advice::{Advice, Intent};
+use crate::config::memory::AgentCheck;
+use crate::config::model::{BackendName, Config};
+
+/// So many intervals without an answer void an agent's advice.
+const SILENT_AFTER: u32 = 3;
+/// User id of nobody in particular: an agent is no user of this host.
+const NO_UID: u32 = u32::MAX;
+
+/// A server whose agent is asked.
+#[derive(Debug)]
+pub struct Asking {
+    check: Arc<AgentCheck>,
+    /// When it is asked next, CLOCK_BOOTTIME ms.
+    at_ms: u64,
+    /// The question under way.
+    open: Option<u64>,
+    /// When it answered last, CLOCK_BOOTTIME ms.
+    answered_ms: u64,
+    /// What holds.
+    advice: Advice,
+    /// The wish that was acted on. It is not acted on again before the agent has said something else, so that a recall is
+    /// not undone at once.
+    acted: Option<Intent>,
+}
+
+impl Core {
+    /// Asks the agents of the configuration's servers from now on.
+    pub(super) fn follow_agents(&mut self, config: &Config) {
+        let mut old = std::mem::take(&mut self.asked);
+        for backend in config.backends.values() {
+            let Some(check) = backend.agent_check else { continue };
+            let now_ms = self.now.boot_ms;
+            let kept = old.remove(&backend.name).filter(|a| a.check.to == check.to);
+            let asking = kept.map_or_else(
+                || Asking {
+                    check: Arc::new(check),
+                    at_ms: now_ms,
+                    open: None,
+                    answered_ms: now_ms,
+                    advice: Advice::default(),
+                    acted: None,
+                },
+                |asking| Asking {
+                    check: Arc::new(check),
+                    at_ms: asking.at_ms.min(now_ms + millis(check.interval)),
+                    ..asking
+                },
+            );
+            self.asked.insert(backend.name.clone(), asking);
+        }
+    }
+
+    /// Asks whoever is to be asked now, and gives up the advice of agents gone silent.
+    pub(super) fn run_agents(&mut self) {
+        let now_ms = self.now.boot_ms;
+        let mut silent = Vec::new();
+        for (name, asking) in &mut self.asked {
+            if asking.at_ms > now_ms {
+                continue;
+            }
+            let limit = millis(asking.check.interval).saturating_mul(SILENT_AFTER.into());
+            if now_ms.saturating_sub(asking.answered_ms) > limit && asking.advice != Advice::default() {
+                asking.advice = Advice::default();
+                silent.push(name.clone());
+            }
+            self.last_reading += 1;
+            asking.open = Some(self.last_reading);
+            asking.at_ms = now_ms.saturating_add(millis(asking.check.interval).max(1));
+            let (backend, id, check) = (name.clone(), self.last_reading, asking.check.clone());
+            self.outputs.push_back(Output::AskAgent { backend, id, check });
+        }
+        for name in silent {
+            let scope = Scope { backend: name, service: None };
+            let cause = "its agent no longer answers: what it last advised no longer counts".to_owned();
+            self.event_of(&scope, EventKind::AdviceSilent, cause);
+            self.mark_dirty(&scope);
+        }
+    }
+
+    /// Takes an agent's answer.
+    pub(super) fn take_advice(&mut self, backend: &BackendName, id: u64, result: Result<Advice, String>) {
+        let Some(asking) = self.asked.get_mut(backend) else { return };
+        if asking.open.take_if(|open| *open == id).is_none() {
+            return;
+        }
+        let Ok(new) = result else { return };
+        asking.answered_ms = self.now.boot_ms;
+        // What an agent does not mention is not changed.
+        let old = asking.advice.clone();
+        let mut next = Advice { message: new.message, unknown: None, max_connections: None, ..old.clone() };
+        next.percent = new.percent.or(next.percent);
+        next.state = new.state.or(next.state);
+        next.intent = new.intent.or(next.intent);
+        let intent = next.intent.filter(|intent| asking.acted != Some(*intent));
+        let changed = (next.percent, next.state) != (old.percent, old.state);
+        asking.advice = next;
+        let scope = Scope { backend: backend.clone(), service: None };
+        if changed {
+            let text = self.advised(backend).map_or_else(|| "nothing against it".to_owned(), |(_, why)| why);
+            self.event_of(&scope, EventKind::Advised, text);
+            self.mark_dirty(&scope);
+        }
+        if let Some(intent) = intent {
+            self.act_on(&scope, intent);
+        }
+    }
+
+    fn act_on(&mut self, scope: &Scope, intent: Intent) {
+        let Some(asking) = self.asked.get_mut(&scope.backend) else { return };
+        asking.acted = Some(intent);
+        let why = asking.advice.message.clone().unwrap_or_else(|| "advised by its agent".to_owned());
+        let name = format!("agent@{}", scope.backend);
+        let own = self.leases.get(scope).map(|lease| lease.owner.name == name);
+        let kind = match intent {
+            Intent::Ready if own == Some(true) => return self.restore(scope, name),
+            Intent::Ready => return,
+            Intent::Drain => LeaseKind::Drain,
+            Intent::Maintenance => LeaseKind::Maintenance,
+        };
+        if own == Some(false) {
+            // Somebody else took it out already.
+            return;
+        }
+        let asked = Asked {
+            scope: scope.clone(),
+            kind,
+            length: DEFAULT,
+            owner: Owner { name, claimed: false, uid: NO_UID, loginuid: None },
+            reason: why,
+            recallable: true,
+            sure: true,
+        };
+        match self.grant(asked, &self.boot_id, self.now) {
+            Ok(lease) => {
+                self.outputs.push_back(Output::Store(Store::PutLease(lease.clone())));
+                self.take_lease(lease);
+            }
+            Err(refusal) => {
+                let cause = format!("its agent wants a {}, which is not granted: {refusal}", kind.name());
+                self.event_of(scope, EventKind::Advised, cause);
+            }
+        }
+    }
+
+    /// After the end of an agent's lease: the same wish may be acted on again.
+    pub(super) fn forget_wish(&mut self, scope: &Scope) {
+        if let Some(asking) = self.asked.get_mut(&scope.backend) {
+            asking.acted = None;
+        }
+    }
+
+    /// Per cent of its weight that a server's agent advises, and its words, if that is less than all.
+    pub(super) fn advised(&self, backend: &BackendName) -> Option<(u32, String)> {
+        let advice = &self.asked.get(backend)?.advice;
+        let said = advice.message.as_ref().map(|m| format!(" ({m})")).unwrap_or_default();
+        if let Some(state) = advice.state.filter(|state| state.is_down()) {
+            return Some((0, format!("its agent says {}{said}", format!("{state:?}").to_lowercase())));
+        }
+        let percent = advice.percent.filter(|p| *p < 100)?;
+        Some((percent.into(), format!("its agent advises {percent} % of its weight{said}")))
+    }
+
+    /// When the next agent is asked, CLOCK_BOOTTIME ms.
+    pub(super) fn next_question(&self) -> Option<u64> {
+        self.asked.values().map(|a| a.at_ms).min()
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
