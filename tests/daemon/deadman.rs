@@ -122,14 +122,19 @@ fn daemon_that_is_stopped_notes_when_and_warns_of_leases() {
     let mut stage = Stage::new();
     let take = ["backend", "drain", "b1", "--for", "1h", "--reason", "kernel test", "--owner", "ada", "--yes"];
     assert_eq!(cli(&stage, &take).code, 0);
-    let before = stage.rollcall.status(&stage.bed)["time"].as_str().map(str::to_owned);
+    // RFC 3339 in UTC, so texts compare as times do, but for fractions of a second.
+    let second = |time: &Value| time.as_str().map(|text| text[..19].to_owned());
+    let now = || second(&stage.rollcall.status(&stage.bed)["time"]);
+    // The mark of the start is older than this second by now.
+    let first = now();
+    let before = poll::until(START, "the next second", || {
+        now().filter(|n| Some(n) > first.as_ref()).ok_or("not yet".to_owned())
+    });
     stage.rollcall.terminate();
     let log = std::fs::read_to_string(stage.bed.scratch.path("rollcall.log")).expect("it has a log");
     assert!(log.contains("stopping with a lease: the drain of b1 by ada"), "{log}");
-    let since = json(&stage, &["status"], 69)["daemon"]["down_since"].as_str().map(str::to_owned);
-    // RFC 3339 in UTC, so texts compare as times do, but for fractions of a second.
-    let second = |time: &Option<String>| time.as_ref().map(|t| t[..19].to_owned());
-    assert!(second(&since) >= second(&before), "{since:?} is before {before:?}");
+    let since = second(&json(&stage, &["status"], 69)["daemon"]["down_since"]);
+    assert!(since.as_ref() >= Some(&before), "{since:?} is before {before}");
 }
 
 #[test]
