@@ -1,6 +1,7 @@
 //! Rollcall's user space: the checked configuration, the pure core that decides, and the outside world around it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alert;
 pub mod cli;
 pub mod config;
 pub mod control;

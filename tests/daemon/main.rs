@@ -1,12 +1,14 @@
 //! The real daemon where something goes wrong: bad files, crashes in the middle of an edit, other programs, foreign
 //! hands in the maps. What it does with traffic is the namespace tests' subject.
 
+mod alerts;
 mod boot;
 mod edits;
 mod interfaces;
 mod leases;
 mod leaving;
 mod process;
+mod receiver;
 mod record;
 mod repair;
 mod stage;

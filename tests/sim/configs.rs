@@ -79,6 +79,7 @@ pub fn config(services: Vec<Service>) -> Config {
         },
         backends: (1..=20).map(backend).map(|b| (b.name.clone(), b)).collect(),
         services,
+        alert_routes: vec![],
     }
 }
 

@@ -3,6 +3,7 @@
 //! Verbs own no logic of the balancer: they ask the daemon, or read the file, and print. Exit codes are those of
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
+mod alerts;
 mod backend;
 mod completions;
 mod config;
@@ -36,7 +37,7 @@ pub const CONFIG: &str = "/etc/rollcall/rollcall.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   doctor found something that will not work
+  1   doctor found something that will not work, or a route did not take a test alert
   64  the command makes no sense
   66  no such service or backend
   69  the daemon is not running
@@ -96,6 +97,8 @@ enum Verb {
     /// The roll call: every backend, in rotation or with the reason why not.
     #[command(after_help = STATUS_HELP)]
     Status,
+    /// Alerts that fire, since when, and whom they went to; or a test of the routes.
+    Alerts(alerts::Args),
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
     Backend(backend::Verb),
@@ -167,6 +170,7 @@ fn dispatch(cli: Cli) -> Outcome {
         match verb {
             Verb::Run => run::run(&context).await,
             Verb::Status => status::run(&context).await,
+            Verb::Alerts(args) => alerts::run(&context, args).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,
@@ -212,6 +216,7 @@ mod tests {
     #[case::limit_zero(&["flows", "--limit", "0"])]
     #[case::unknown_phase(&["flows", "--phase", "asleep"])]
     #[case::watch_every_nothing(&["stats", "--watch", "0"])]
+    #[case::test_of_a_route_without_a_name(&["alerts", "test", "--route", ""])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

@@ -85,6 +85,9 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Forgotten => "forgotten",
         EventKind::Decommissioned => "decommissioned",
         EventKind::Overdue => "OVERDUE",
+        EventKind::AlertFired => "ALERT",
+        EventKind::AlertResolved => "alert resolved",
+        EventKind::AlertDelivered => "alert delivered",
     }
 }
 

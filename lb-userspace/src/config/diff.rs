@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use super::duration;
-use super::model::{Algorithm, Backend, Config, Member, Service};
+use super::model::{AlertRoute, Algorithm, Backend, Config, Member, Service};
 
 /// One line for each change; empty exactly if the two are equal.
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
@@ -40,6 +40,7 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     if reordered(&old.services, &new.services, |service| &service.name) {
         out.push("services in another order".into());
     }
+    routes(&mut out, &old.alert_routes, &new.alert_routes);
     out
 }
 
@@ -146,6 +147,23 @@ fn backends(out: &mut Vec<String>, old: &Backend, new: &Backend) {
     changed.debug("ipv4", &old.ipv4, &new.ipv4);
     changed.debug("ipv6", &old.ipv6, &new.ipv6);
     changed.debug("owner", &old.owner, &new.owner);
+}
+
+fn routes(out: &mut Vec<String>, old: &[AlertRoute], new: &[AlertRoute]) {
+    for route in new {
+        match old.iter().find(|before| before.name == route.name) {
+            None => out.push(format!("alert route {} added ({})", route.name, route.target.name())),
+            // Its target may hold a secret.
+            Some(before) if before != route => out.push(format!("alert route {} changed", route.name)),
+            Some(_) => {}
+        }
+    }
+    for route in old.iter().filter(|route| !new.iter().any(|other| other.name == route.name)) {
+        out.push(format!("alert route {} removed", route.name));
+    }
+    if reordered(old, new, |route| &route.name) {
+        out.push("alert routes in another order".into());
+    }
 }
 
 fn services(out: &mut Vec<String>, old: &Service, new: &Service) {

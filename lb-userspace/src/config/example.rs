@@ -15,7 +15,7 @@ pub fn default_text() -> String {
         out.push('\n');
         prose(&mut out, scope.doc());
         // Items that must not exist by default are commented out as a whole.
-        let item = matches!(scope, Scope::Backend | Scope::Service | Scope::Probe | Scope::Member);
+        let item = matches!(scope, Scope::Backend | Scope::Service | Scope::Probe | Scope::Member | Scope::AlertRoute);
         if scope != Scope::Root {
             out.push_str(if item { "#" } else { "" });
             out.push_str(scope.header());

@@ -256,6 +256,12 @@ pub enum EventKind {
     Decommissioned,
     /// A reason or a removal stands past its review.
     Overdue,
+    /// An alert fired.
+    AlertFired,
+    /// What it was about is over.
+    AlertResolved,
+    /// It was sent by one of its routes.
+    AlertDelivered,
 }
 
 /// What consecutive probes say.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{stopping, system};
+use crate::alert::Board;
+use crate::config::model::RouteName;
 use crate::control::daemon::{
-    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View,
+    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, View,
 };
 use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::{Counters, FlowRecord};
@@ -30,6 +32,7 @@ pub enum Request {
 #[derive(Clone)]
 pub struct Handle {
     view: watch::Receiver<Arc<View>>,
+    board: watch::Receiver<Arc<Board>>,
     requests: mpsc::Sender<Request>,
     /// A second, read-only opening of the pinned maps: reading them needs no word with the actor.
     plane: Arc<DataPlane>,
@@ -37,8 +40,13 @@ pub struct Handle {
 
 impl Handle {
     /// Reads from `view` and `plane`, sends changes to `requests`.
-    pub fn new(view: watch::Receiver<Arc<View>>, requests: mpsc::Sender<Request>, plane: Arc<DataPlane>) -> Self {
-        Self { view, requests, plane }
+    pub fn new(
+        view: watch::Receiver<Arc<View>>,
+        board: watch::Receiver<Arc<Board>>,
+        requests: mpsc::Sender<Request>,
+        plane: Arc<DataPlane>,
+    ) -> Self {
+        Self { view, board, requests, plane }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
@@ -82,6 +90,14 @@ impl Daemon for Handle {
 
     async fn duty(&self, duty: Duty, actor: Actor) -> Result<DutyOutcome, ControlError> {
         self.ask(|reply| Request::Duty(duty, actor, reply)).await
+    }
+
+    async fn alerts(&self) -> Result<Arc<Board>, ControlError> {
+        Ok(self.board.borrow().clone())
+    }
+
+    async fn test_alert(&self, route: Option<RouteName>, actor: Actor) -> Result<Vec<RouteTest>, ControlError> {
+        super::alerts::test(&self.view().await?.config.alert_routes, route.as_ref(), &actor).await
     }
 
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {

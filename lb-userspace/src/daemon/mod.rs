@@ -5,6 +5,7 @@
 //! backends are the core's, system calls `io`'s; here is only what connects them, and the order of things.
 
 mod actor;
+mod alerts;
 mod boot;
 mod bpf_error;
 pub mod clock;
@@ -36,11 +37,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, Control};
 use crate::control::{self, Listeners, daemon::ControlError};
 use crate::core::Core;
 use crate::io::bpf::{DataPlane, OpenOptions};
 use actor::{Actor, Inbox, Parts};
+use alerts::Alerts;
 use boot::Boot;
 use error::system;
 use handle::Handle;
@@ -101,7 +103,7 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), ControlError> {
     let Boot { running, journal, lock, bad_file, lost_state, resume } = boot;
-    let pin_dir = running.config.control.pin_dir.clone();
+    let Control { pin_dir, state_dir, .. } = running.config.control.clone();
     let reader = Arc::new(DataPlane::open_readonly(&pin_dir).map_err(bpf_error::for_people)?);
     let meta = plane.meta();
     let started = clock::now();
@@ -129,12 +131,17 @@ async fn serve(
     actor.start(resume)?;
 
     let stop = CancellationToken::new();
-    let server = tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone()), stop.clone()));
+    let (board_sender, board) = watch::channel(Arc::default());
+    let alerts = Alerts::new(view.clone(), reader.clone(), report_sender.clone(), board_sender, &state_dir)?;
+    let alerts = tokio::spawn(alerts.run());
+    let handle = Handle::new(view, board, request_sender, reader.clone());
+    let server = tokio::spawn(listeners.serve(handle, stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);
     collector.abort();
+    alerts.abort();
     stop.cancel();
     if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
         tracing::warn!("the control socket's task failed: {e}");

@@ -7,45 +7,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::boot::Running;
-use crate::control::daemon::View;
+pub use crate::control::daemon::Topic;
+use crate::control::daemon::{View, Warning};
 use crate::core::api::{Event, EventKind, RollCall, Time};
 use crate::io::bpf::types::Attached;
 
 /// Newest events kept.
 const EVENTS: usize = 256;
-
-/// What a warning is about; at most one of each stands. In the order in which people should read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// The file was bad at start; an older revision runs.
-    BadFile,
-    /// Something of what an earlier daemon left could not be taken over as it was.
-    Resume,
-    /// The core contradicts itself.
-    Invariant,
-    /// The kernel refuses what was decided.
-    Apply,
-    /// What was decided does not fit into the maps.
-    Shortage,
-    /// The program is not where it should be.
-    Attach,
-    /// Pins were removed by someone else.
-    Pins,
-    /// The program was found detached by someone else, and put back.
-    Detached,
-    /// The maps were found changed by someone else.
-    Drift,
-    /// VIPs or source addresses are not as they should be.
-    Addresses,
-    /// Collection of old flows fails.
-    Collect,
-    /// `state.db` was unusable at the start; a new one was begun.
-    State,
-    /// What runs cannot be recorded in `state.db`.
-    Record,
-    /// Generic mode.
-    Mode,
-}
 
 /// Warnings, events and what never changes in a run.
 pub struct Picture {
@@ -124,7 +92,8 @@ impl Picture {
             | EventKind::ReturnFailed
             | EventKind::Removed
             | EventKind::LeaseEnding
-            | EventKind::Overdue => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            | EventKind::Overdue
+            | EventKind::AlertFired => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {
@@ -145,7 +114,7 @@ impl Picture {
             started: self.started,
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
-            warnings: self.warnings.values().cloned().collect(),
+            warnings: self.warnings.iter().map(|(&topic, text)| Warning { topic, text: text.clone() }).collect(),
             events: self.events.iter().cloned().collect(),
             violations: self.violations,
         }

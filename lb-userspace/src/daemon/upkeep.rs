@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::actor::{Actor, Flow};
 use super::picture::Topic;
 use super::{clock, crash, file, notify, placing};
-use crate::core::api::Input;
+use crate::core::api::{Event, Input};
 use crate::core::diff::diff;
 use crate::core::kernel::KernelState;
 use crate::io::bpf::DataPlane;
@@ -41,6 +41,10 @@ pub enum Report {
     Drained(Vec<u32>),
     /// All flows were read, `writes` as above: these leaving source addresses have none.
     Unused { writes: u64, addresses: Vec<IpAddr> },
+    /// An alert fired, was delivered or is over.
+    Alert(Event),
+    /// What is wrong with alerting itself, if anything.
+    AlertTrouble(Option<String>),
 }
 
 /// The means for it.
@@ -113,6 +117,9 @@ impl Actor {
             Report::Collected(Err(why)) => {
                 self.picture.warn(Topic::Collect, format!("old flows are not collected: {why}"));
             }
+            Report::Alert(event) => self.picture.record(event),
+            Report::AlertTrouble(Some(why)) => self.picture.warn(Topic::Alerts, why),
+            Report::AlertTrouble(None) => self.picture.clear(Topic::Alerts),
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
             }

@@ -2,5 +2,6 @@
 
 pub mod bpf;
 pub mod net;
+pub mod notify;
 pub mod probe;
 pub mod state;

@@ -29,6 +29,7 @@ const TOOLS: &[Tool] = &[
     tool("curl", &["curl"]),
     tool("openssl", &["openssl"]),
     tool("promtool", &["prometheus"]),
+    tool("prometheus-alertmanager", &["prometheus-alertmanager"]),
     tool("qemu-system-x86_64", &["qemu-system-x86"]),
     tool("cpio", &["cpio"]),
     tool("depmod", &["kmod"]),

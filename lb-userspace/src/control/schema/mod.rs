@@ -4,6 +4,7 @@
 //! names (`_ms`, `_bytes`). The same types serialize in the daemon and deserialize in the CLI. JSON Schema files are in
 //! `docs/schema`, held equal to these types by a test.
 
+mod alerts;
 mod config;
 mod doctor;
 mod duty;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{AlertStatus, Alerts, AlertsTest, RouteResult, RouteStatus, ToldStatus};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};
 pub use duty::{DutyDone, LeaseStatus, RemovedStatus};

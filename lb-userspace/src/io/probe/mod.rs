@@ -6,7 +6,7 @@
 
 mod http;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt::Display;
 use std::future::Future;
