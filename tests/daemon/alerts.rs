@@ -59,11 +59,15 @@ fn dead_backend_is_told_in_steps_and_over_when_it_is_back() {
 
     let escalated = second.wait_for(START, "firing", DOWN);
     let time = |value: &Value| value.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()).expect("a time");
-    let shown = alerts(&stage);
-    let alert = shown["firing"].as_array().expect("a list").iter().find(|a| a["key"] == DOWN).expect("it fires");
     let delivered = |name: &str| {
-        let all = alert["told"].as_array().expect("a list");
-        time(&all.iter().find(|t| t["route"] == name).expect("it was told")["delivered"])
+        // The receiver knows it a moment before the daemon does.
+        poll::until(START, &format!("{name} has it"), || {
+            let shown = alerts(&stage);
+            let alert = shown["firing"].as_array().expect("a list").iter().find(|a| a["key"] == DOWN);
+            let told = alert.and_then(|a| a["told"].as_array()).into_iter().flatten().find(|t| t["route"] == name);
+            let at = told.filter(|told| told["delivered"].is_string()).map(|told| time(&told["delivered"]));
+            at.ok_or_else(|| format!("{shown:#}"))
+        })
     };
     let waited = delivered("second").as_millisecond() - time(&escalated["fired"]).as_millisecond();
     assert!(waited >= 5000, "{waited} ms after it fired");
@@ -175,6 +179,55 @@ fn restart_repeats_nothing_and_tells_what_was_over_meanwhile() {
     assert_eq!(over["fired"], told["fired"]);
     let after: Vec<Value> = receiver.all().split_off(before);
     assert!(after.iter().all(|m| m["status"] == "resolved"), "{after:#?}");
+}
+
+/// A certificate of an authority of its own, and nginx with it on the edge's loopback.
+#[track_caller]
+fn https(stage: &Stage) -> (String, std::path::PathBuf, Process) {
+    let folder = stage.bed.scratch.path("https");
+    std::fs::create_dir_all(&folder).expect("the folder is writable");
+    let script = "set -e
+        echo subjectAltName=IP:127.0.0.1 >extensions
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
+        openssl req -newkey rsa:2048 -nodes -subj /CN=hook -keyout key.pem -out request.pem
+        openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 2 -extfile extensions -out cert.pem";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(&folder).output();
+    assert!(made.as_ref().is_ok_and(|o| o.status.success()), "{made:?}");
+    let free = stage.bed.edge.enter(|| std::net::TcpListener::bind("127.0.0.1:0")).expect("the loopback is up");
+    let address = free.local_addr().expect("it is bound");
+    drop(free);
+    let dir = folder.display();
+    let text = format!(
+        "daemon off; user root; pid {dir}/pid; events {{}} http {{ access_log off; client_body_temp_path {dir}/body;
+         proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+         server {{ listen {address} ssl; ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;
+         location / {{ return 204; }} }} }}"
+    );
+    std::fs::write(folder.join("nginx.conf"), text).expect("the folder is writable");
+    let mut command = stage.bed.edge.command("nginx");
+    command.arg("-p").arg(&folder).arg("-e").arg(folder.join("error.log")).arg("-c").arg(folder.join("nginx.conf"));
+    let mut process = Process::spawn("nginx https", &mut command, &folder.join("log"));
+    poll::until(START, "nginx accepts connections", || {
+        assert!(process.is_running(), "{}", process.tail());
+        stage.bed.edge.enter(|| std::net::TcpStream::connect(address)).map(drop).map_err(|e| e.to_string())
+    });
+    (format!("https://{address}/hook"), folder.join("ca.pem"), process)
+}
+
+#[test]
+fn https_webhook_is_trusted_only_with_a_certificate_of_a_known_authority() {
+    let mut stage = Stage::before_start();
+    let (url, authority, _nginx) = https(&stage);
+    let text = stage.file_text() + &route("hook", "webhook", &format!("url = {url:?}"));
+    stage.rollcall.write_text(&text);
+    let authority = authority.to_str().expect("the folder has a plain name");
+    for (environment, code) in [(vec![], 1), (vec![("SSL_CERT_FILE", authority)], 0)] {
+        let _daemon = stage.spawn(&environment);
+        stage.rollcall.wait_for_all(&stage.bed, START);
+        let tested = stage.rollcall.cli(&stage.bed, &["alerts", "test"]);
+        assert_eq!(tested.code, code, "{tested:?}");
+        assert_eq!(tested.stdout.contains("UnknownIssuer"), code == 1, "{tested:?}");
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::condition::{Condition, Kind};
 use crate::config::model::{Config, Service};
 use crate::control::daemon::{Topic, View};
 use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
-use crate::core::reason::ReasonKind;
+use crate::core::reason::{Reason, ReasonKind};
 
 /// How much is in use of what is limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct Load {
 const NEAR_FULL: u64 = 70;
 /// The picture is renewed each second; one so old means that the task behind it is stuck, ms.
 const STUCK_MS: u64 = 30_000;
+
+/// A neighbour that was asked for may take so long to answer.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// Everything that is wrong at `now`, in no particular order, each key once.
 pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
@@ -77,7 +81,7 @@ fn rotation(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Ser
 
 fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, suspected: bool, now: Time) {
     let (service, backend) = (&call.name, &member.backend);
-    let mut push = |kind, subject: String, reason: &crate::core::reason::Reason, summary: String| {
+    let mut push = |kind, subject: String, reason: &Reason, summary: String| {
         found.push(Condition {
             backend: Some(backend.clone()),
             service: Some(service.clone()),
@@ -87,7 +91,7 @@ fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, 
         });
     };
     let leased = |kind| matches!(kind, ReasonKind::Drained | ReasonKind::Maintenance);
-    let is = |kind| move |reason: &&crate::core::reason::Reason| reason.kind == kind;
+    let is = |kind| move |reason: &&Reason| reason.kind == kind;
     let on_leave = member.reasons.iter().any(|r| leased(r.kind));
     let returning = member.reasons.iter().find(is(ReasonKind::Returning));
     let error = member.last_probe.as_ref().and_then(|probe| Some((probe.time, probe.error.as_deref()?)));
@@ -97,7 +101,12 @@ fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, 
         let summary = format!("{backend} in {service} does not come back after its lease: {error}");
         push(Kind::ReturnFailed, format!("{service}/{backend}"), reason, summary);
     } else if !on_leave && !suspected && returning.is_none() {
-        let down = |r: &&crate::core::reason::Reason| matches!(r.kind, ReasonKind::ProbeFailed | ReasonKind::NoNextHop);
+        let down = |r: &&Reason| match r.kind {
+            // Of what is only adopted, the first probe must say.
+            ReasonKind::ProbeFailed => member.last_probe.is_some(),
+            ReasonKind::NoNextHop => (r.since + ASKED).boot_ms <= now.boot_ms,
+            _ => false,
+        };
         if let Some(reason) = member.reasons.iter().find(down) {
             let summary = format!("{backend} in {service} is down: {}", reason.cause);
             push(Kind::BackendDown, format!("{service}/{backend}"), reason, summary);
@@ -227,14 +236,12 @@ fn ports(config: &Config, backend: IpAddr) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::config::model::ServiceName;
     use crate::control::daemon::Warning;
     use crate::control::testing::{self, before};
     use crate::core::api::{LastProbe, Suspicion};
-    use crate::core::reason::Reason;
     use crate::core::removed::Removed;
 
     fn keys(view: &View, load: &Load) -> BTreeSet<String> {
@@ -268,6 +275,18 @@ mod tests {
         assert_eq!(down.key(), "backend_down/www/web-02");
         assert_eq!((down.owner.as_deref(), down.since), (Some("web team"), Some(before(240))));
         assert_eq!(down.summary, "web-02 in www is down: connection refused");
+    }
+
+    #[test]
+    fn backend_that_was_not_looked_at_yet_is_not_told_of() {
+        let mut view = calm();
+        view.roll_call.services[0].members[1].last_probe = None;
+        assert_eq!(keys(&view, &Load::default()), only([]));
+        let now = view.roll_call.time;
+        *reason(&mut view) = Reason { kind: ReasonKind::NoNextHop, since: before(4), ..reason(&mut view).clone() };
+        assert_eq!(keys(&view, &Load::default()), only([]));
+        view.roll_call.time = now + Duration::from_secs(1);
+        assert_eq!(keys(&view, &Load::default()), only(["backend_down/www/web-02"]));
     }
 
     #[test]

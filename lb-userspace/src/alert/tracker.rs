@@ -155,7 +155,8 @@ impl Tracker {
                 changes.push(alert.event(EventKind::AlertFired, now));
             }
         }
-        let settled = now.boot_ms >= self.grace;
+        // What a stuck daemon does not see may stand all the same.
+        let settled = now.boot_ms >= self.grace && !seen.contains(Kind::DaemonStuck.name());
         for (_, alert) in self.alerts.iter_mut().filter(|(key, _)| settled && !seen.contains(*key)) {
             alert.gone.get_or_insert(now);
             if alert.is_over(now) {
@@ -177,8 +178,8 @@ impl Tracker {
             let health = self.health.entry(route.name.clone()).or_default();
             let room = health.room(IN_FLIGHT, now);
             let mut waiting: Vec<(u64, &String)> = (self.alerts.iter())
-                .filter(|(key, _)| !self.in_flight.contains(&((*key).clone(), route.name.clone())))
                 .filter(|(_, alert)| alert.is_due(route, now))
+                .filter(|(key, _)| !self.in_flight.contains(&((*key).clone(), route.name.clone())))
                 .map(|(key, alert)| (alert.told.get(&route.name).and_then(|r| r.tried).map_or(0, |t| t.boot_ms), key))
                 .collect();
             // Those not tried for longest first: one message that a receiver refuses must not hold up the others.

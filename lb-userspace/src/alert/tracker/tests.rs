@@ -188,3 +188,15 @@ fn answer_about_an_earlier_time_says_nothing_of_the_next() {
     scene.tracker.settle(Outcome { delivery: first, result: Ok(()) }, at(31));
     assert_eq!(scene.deliver(32, &[down()]), ["log firing"]);
 }
+
+#[test]
+fn stuck_daemon_ends_no_alert() {
+    let mut scene = Scene::new(vec![route("log")]);
+    scene.deliver(0, &[down()]);
+    let stuck = Condition::of(Kind::DaemonStuck, "", "it has not moved for 31 s");
+    assert_eq!(scene.deliver(31, std::slice::from_ref(&stuck)), ["log firing"]);
+    assert!(scene.deliver(600, &[stuck]).is_empty());
+    assert!(scene.deliver(601, &[down()]).is_empty());
+    assert_eq!(scene.deliver(606, &[down()]), ["log resolved"]);
+    assert_eq!(scene.tracker.board(&scene.routes, at(606)).firing[0].condition, down());
+}
