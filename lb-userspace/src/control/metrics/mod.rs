@@ -258,6 +258,7 @@ mod tests {
             r#"rollcall_verdicts_total{reason="tx_reset"} 0"#,
             r#"rollcall_attach_info{interface="eth0",mode="generic"} 1"#,
             r#"rollcall_alerts_firing{severity="warning"} 1"#,
+            r#"rollcall_alerts_firing{severity="info"} 0"#,
             r#"rollcall_alerts_firing{severity="critical"} 0"#,
             r#"rollcall_alert_route_failing{route="oncall"} 1"#,
             r#"rollcall_alert_delivery_failures_total{route="oncall"} 4"#,
