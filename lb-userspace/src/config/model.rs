@@ -404,12 +404,11 @@ impl std::fmt::Display for HttpUrl {
 }
 
 impl HttpUrl {
-    /// Host and port as the `Host` header has them.
+    /// Host and port as the `Host` header has them: the scheme's own port is left out.
     pub fn authority(&self) -> String {
-        match self.host.parse::<IpAddr>() {
-            Ok(address) => SocketAddr::new(address, self.port.get()).to_string(),
-            Err(_) => format!("{}:{}", self.host, self.port),
-        }
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let usual = if self.tls { 443 } else { 80 };
+        if self.port.get() == usual { host } else { format!("{host}:{}", self.port) }
     }
 }
 

@@ -181,7 +181,7 @@ fn alert_routes_have_defaults_and_targets_taken_apart() {
     let config = parse(&text).unwrap();
     let [hook, command] = &config.alert_routes[..] else { panic!("two routes") };
     let AlertTarget::Webhook(url) = &hook.target else { panic!("a webhook") };
-    assert_eq!((url.to_string().as_str(), url.path.as_str()), ("https://[2001:db8::1]:443", "/a?b"));
+    assert_eq!((url.to_string().as_str(), url.path.as_str()), ("https://[2001:db8::1]", "/a?b"));
     assert_eq!((hook.severity, hook.after, hook.repeat.as_secs()), (Severity::Warning, Duration::ZERO, 4 * 3600));
     let AlertTarget::Command { user, .. } = &command.target else { panic!("a command") };
     assert_eq!((user.as_str(), command.after.as_secs(), command.labels["site"].as_str()), ("nobody", 900, "fra1"));
