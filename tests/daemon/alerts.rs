@@ -94,11 +94,13 @@ fn dead_backend_is_told_in_steps_and_over_when_it_is_back() {
         let shown = alerts(&stage);
         if shown["firing"].as_array().is_some_and(Vec::is_empty) { Ok(()) } else { Err(format!("{shown:#}")) }
     });
-    let history = stage.rollcall.json(&stage.bed, &["backend", "show", "b1"]);
-    let events = history["backends"][0]["events"].as_array().expect("a list");
-    for kind in ["alert_fired", "alert_delivered", "alert_resolved"] {
-        assert!(events.iter().any(|e| e["kind"] == kind), "{kind}: {events:#?}");
-    }
+    poll::until(START, "the alert in the history", || {
+        let history = stage.rollcall.json(&stage.bed, &["backend", "show", "b1"]);
+        let events = history["backends"][0]["events"].as_array().cloned().unwrap_or_default();
+        let seen = |kind: &str| events.iter().any(|e| e["kind"] == kind);
+        let all = ["alert_fired", "alert_delivered", "alert_resolved"].into_iter().all(seen);
+        if all { Ok(()) } else { Err(format!("{events:#?}")) }
+    });
 }
 
 #[test]

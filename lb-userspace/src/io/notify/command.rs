@@ -1,6 +1,7 @@
 //! A program of the operator's: no shell, not as root, the alert as JSON on its standard input. It is killed with all it
 //! started when its time is over.
 
+use std::io::ErrorKind;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, killpg};
@@ -33,7 +34,12 @@ pub(super) async fn run(words: &[String], more: &[String], user: Option<&User>, 
     if let Some(user) = user {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
-    let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+    let mut child = command.spawn().map_err(|e| match e.kind() {
+        ErrorKind::PermissionDenied if user.is_some() => {
+            format!("{program}: {e}; to run it as another user the daemon needs CAP_SETUID and CAP_SETGID")
+        }
+        _ => format!("{program}: {e}"),
+    })?;
     let mut group = Group(child.id());
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let write = async {
