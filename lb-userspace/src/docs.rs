@@ -67,7 +67,7 @@ fn metrics_documented_are_the_metrics_exported() {
     let page = page("metrics.md");
     let documented: BTreeSet<&str> =
         first_cells(&page).flat_map(quoted).filter(|name| name.starts_with("rollcall_")).collect();
-    let text = metrics::render(&testing::view(), &testing::counters());
+    let text = metrics::render(&testing::view(), &testing::counters(), &testing::board());
     let exported: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert_eq!(documented, exported, "docs/metrics.md (left) and control::metrics (right)");
@@ -97,8 +97,23 @@ fn operations_page_explains_every_kind_of_event() {
 }
 
 #[test]
+fn playbook_has_one_entry_for_each_condition_with_all_its_parts() {
+    let page = page("playbook.md");
+    let entries: Vec<&str> = page.split("\n## ").skip(1).collect();
+    let names: Vec<&str> = entries.iter().filter_map(|entry| entry.lines().next()).collect();
+    let kinds: Vec<&str> = crate::alert::Kind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(names, kinds, "docs/playbook.md (left) and alert::Kind (right), in its order");
+    for (entry, kind) in entries.iter().zip(crate::alert::Kind::ALL) {
+        let severity = format!("*{}*", kind.severity().name());
+        for part in [severity.as_str(), "**Means.**", "**Look at.**", "**Do.**"] {
+            assert!(entry.contains(part), "docs/playbook.md, {}: no {part}", kind.name());
+        }
+    }
+}
+
+#[test]
 fn example_files_in_the_pages_are_valid() {
-    for name in ["../README.md", "configuration.md"] {
+    for name in ["../README.md", "configuration.md", "operations.md"] {
         let page = page(name);
         let examples: Vec<&str> =
             page.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();

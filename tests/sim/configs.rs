@@ -82,6 +82,7 @@ pub fn config(services: Vec<Service>) -> Config {
         heartbeat: None,
         backends: (1..=20).map(backend).map(|b| (b.name.clone(), b)).collect(),
         services,
+        alert_routes: vec![],
     }
 }
 

@@ -4,6 +4,7 @@
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
 mod agent;
+mod alerts;
 mod audit;
 mod backend;
 mod check;
@@ -44,7 +45,7 @@ pub const CONFIG: &str = "/etc/rollcall/rollcall.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   doctor found something that will not work, or audit something that differs
+  1   doctor found something that will not work, audit something that differs, or a route did not take a test alert
   64  the command makes no sense
   66  no such service, backend or lease
   69  the daemon is not running; status, stats, flows and the lists then show what it left
@@ -121,6 +122,8 @@ enum Verb {
     /// Compare maps, pins, program, tables, addresses and flow counts with what was decided.
     #[command(after_help = audit::HELP)]
     Audit(audit::Args),
+    /// Alerts that fire, since when, and whom they went to; or a test of the routes.
+    Alerts(alerts::Args),
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
     Backend(backend::Verb),
@@ -200,6 +203,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Check => check::run(&context).await,
             Verb::Watch => watch::run(&context).await,
             Verb::Audit(args) => audit::run(&context, args).await,
+            Verb::Alerts(args) => alerts::run(&context, args).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,
@@ -252,6 +256,7 @@ mod tests {
     #[case::report_without_begin(&["report"])]
     #[case::events_since_nothing(&["events", "--since", "yesterday"])]
     #[case::follow_until(&["events", "--follow", "--until", "1h"])]
+    #[case::test_of_a_route_without_a_name(&["alerts", "test", "--route", ""])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

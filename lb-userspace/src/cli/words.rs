@@ -105,14 +105,25 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::WarningRaised => "WARNING raised",
         EventKind::WarningCleared => "warning cleared",
         EventKind::EventsLost => "EVENTS LOST",
+        EventKind::AlertFired => "ALERT",
+        EventKind::AlertResolved => "alert resolved",
+        EventKind::AlertDelivered => "alert delivered",
     }
 }
 
 /// What an event means for the pool.
 pub(super) fn event_tone(kind: EventKind) -> Tone {
     match kind {
-        EventKind::Up | EventKind::InRotation | EventKind::DriftRepaired | EventKind::WarningCleared => Tone::Good,
-        EventKind::Down | EventKind::OutOfRotation | EventKind::DriftLeft | EventKind::EventsLost => Tone::Bad,
+        EventKind::Up
+        | EventKind::InRotation
+        | EventKind::DriftRepaired
+        | EventKind::WarningCleared
+        | EventKind::AlertResolved => Tone::Good,
+        EventKind::Down
+        | EventKind::OutOfRotation
+        | EventKind::DriftLeft
+        | EventKind::EventsLost
+        | EventKind::AlertFired => Tone::Bad,
         EventKind::Configured
         | EventKind::RevisionApplied
         | EventKind::DaemonStarted

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lb_common::abi::Descriptor;
 
+use super::model::Severity;
+
 /// Bytes that a configuration file may have: a hundred thousand backends fit.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -73,6 +75,14 @@ pub const AGENT_PORT: NonZeroU16 = NonZeroU16::new(9465).expect("not 0");
 pub const NODE_EXPORTER_PORT: NonZeroU16 = NonZeroU16::new(9100).expect("not 0");
 /// Time between two readings of a server's memory, and between two questions to its agent.
 pub const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
+/// An alert route's `severity`.
+pub const ALERT_SEVERITY: Severity = Severity::Warning;
+/// An alert route's `repeat`.
+pub const ALERT_REPEAT: Duration = Duration::from_secs(4 * 3600);
+/// The program that takes mail.
+pub const SENDMAIL: &str = "/usr/sbin/sendmail";
+/// The user that a route's program runs as.
+pub const ALERT_USER: &str = "nobody";
 
 /// Flows that may be asked for, established or half-open, per family.
 pub(super) const FLOWS: RangeInclusive<u32> = 4..=1 << 24;
@@ -96,6 +106,16 @@ pub(super) const PROBE_TIMES: RangeInclusive<Duration> = Duration::from_millis(1
 pub(super) const PROBE_COUNTS: RangeInclusive<u32> = 1..=100;
 /// A memory source's interval, and an agent check's: not shorter than the second that one reading may take.
 pub(super) const MEMORY_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+/// An alert route's `after`.
+pub(super) const ALERT_AFTERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
+/// An alert route's `repeat`.
+pub(super) const ALERT_REPEATS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 86_400);
+/// Recipients of a mail.
+pub(super) const MAX_RECIPIENTS: usize = 16;
+/// Words of a route's command.
+pub(super) const MAX_WORDS: usize = 32;
+/// Labels of a route.
+pub(super) const MAX_LABELS: usize = 16;
 /// Bytes of a body match.
 pub(super) const MAX_BODY_BYTES: usize = 1024;
 /// Bytes of a request target.

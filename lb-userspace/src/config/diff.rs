@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 
 use super::duration;
 use super::memory::{AgentCheck, MemorySource};
-use super::model::{Algorithm, Backend, Config, Member, Service};
+use super::model::{AlertRoute, Algorithm, Backend, Config, Member, Service};
 
 /// One line for each change; empty exactly if the two are equal.
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
@@ -42,6 +42,7 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     if reordered(&old.services, &new.services, |service| &service.name) {
         out.push("services in another order".into());
     }
+    routes(&mut out, &old.alert_routes, &new.alert_routes);
     out
 }
 
@@ -172,6 +173,23 @@ fn backends(out: &mut Vec<String>, old: &Backend, new: &Backend) {
         let prefix = &changed.prefix;
         let line = format!("{prefix}agent_check {} -> {}", words(&old.agent_check), words(&new.agent_check));
         changed.out.push(line);
+    }
+}
+
+fn routes(out: &mut Vec<String>, old: &[AlertRoute], new: &[AlertRoute]) {
+    for route in new {
+        match old.iter().find(|before| before.name == route.name) {
+            None => out.push(format!("alert route {} added ({})", route.name, route.target.name())),
+            // Its target may hold a secret.
+            Some(before) if before != route => out.push(format!("alert route {} changed", route.name)),
+            Some(_) => {}
+        }
+    }
+    for route in old.iter().filter(|route| !new.iter().any(|other| other.name == route.name)) {
+        out.push(format!("alert route {} removed", route.name));
+    }
+    if reordered(old, new, |route| &route.name) {
+        out.push("alert routes in another order".into());
     }
 }
 

@@ -24,6 +24,7 @@ pub fn default_text() -> String {
                 | Scope::Service
                 | Scope::Probe
                 | Scope::Member
+                | Scope::AlertRoute
         );
         if scope != Scope::Root {
             out.push_str(if item { "#" } else { "" });

@@ -29,11 +29,13 @@ pub(super) enum Scope {
     Probe,
     /// `[[service.member]]`.
     Member,
+    /// `[[alert_route]]`.
+    AlertRoute,
 }
 
 impl Scope {
     /// All, in the order of the example.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Root,
         Self::Edge,
         Self::SourcePool,
@@ -46,6 +48,7 @@ impl Scope {
         Self::Service,
         Self::Probe,
         Self::Member,
+        Self::AlertRoute,
     ];
 
     /// Its own name in its parent.
@@ -63,6 +66,7 @@ impl Scope {
             Self::Service => "service",
             Self::Probe => "probe",
             Self::Member => "member",
+            Self::AlertRoute => "alert_route",
         }
     }
 
@@ -81,6 +85,7 @@ impl Scope {
             Self::Service => "[[service]]",
             Self::Probe => "[service.probe]",
             Self::Member => "[[service.member]]",
+            Self::AlertRoute => "[[alert_route]]",
         }
     }
 
@@ -112,6 +117,10 @@ impl Scope {
                  probe; a UDP service must have one, if only `type = \"none\"`."
             }
             Self::Member => "A backend of the service above; at least one, each backend once.",
+            Self::AlertRoute => {
+                "Where alerts go, once for each way. What alerts there are: [playbook](playbook.md). Several routes with \
+                 growing `after` are steps of an escalation."
+            }
         }
     }
 
@@ -177,7 +186,8 @@ const fn key(
 
 use Absent::{Default, Means, Refused};
 use Scope::{
-    AgentCheck, Backend, Conntrack, Control, Edge, Heartbeat, Member, Memory, Probe, Root, Service, SourcePool,
+    AgentCheck, AlertRoute, Backend, Conntrack, Control, Edge, Heartbeat, Member, Memory, Probe, Root, Service,
+    SourcePool,
 };
 
 const INTERVAL: &str = "duration, 1s to 5m";
@@ -589,5 +599,81 @@ pub(super) const KEYS: &[Key] = &[
         Default("1"),
         "1",
         "Its share of new flows, in proportion to the others'. 0 is refused: to take a server out, remove it from the service; its connections go on until they end.",
+    ),
+    key(AlertRoute, "name", NAME, Refused, "\"oncall\"", "Its name, unique."),
+    key(
+        AlertRoute,
+        "type",
+        "`\"journald\"`, `\"mail\"`, `\"command\"`, `\"webhook\"` or `\"alertmanager\"`",
+        Refused,
+        "\"webhook\"",
+        "What it does with an alert. `\"journald\"`: writes it to the journal, each part in a field of its own. \
+         `\"mail\"`: sends a mail by sendmail. `\"command\"`: runs a program with the alert as JSON on its standard input. \
+         `\"webhook\"`: POSTs that JSON. `\"alertmanager\"`: POSTs it to Alertmanager's v2 API, again each minute.",
+    ),
+    key(
+        AlertRoute,
+        "url",
+        "string, `http://` or `https://` URL without user and fragment, at most 2048 bytes",
+        Means("must be given for `\"webhook\"` and `\"alertmanager\"`"),
+        "\"https://oncall.example.org/hook\"",
+        "Where to POST. Of an Alertmanager its own address, without `/api/v2/alerts`. Certificates are verified; \
+         redirects are not followed.",
+    ),
+    key(
+        AlertRoute,
+        "to",
+        "array of 1 to 16 mail addresses",
+        Means("must be given for `\"mail\"`"),
+        "[\"oncall@example.org\"]",
+        "Who gets the mail.",
+    ),
+    key(
+        AlertRoute,
+        "command",
+        "array of 1 to 32 strings, the first an absolute path",
+        Means("must be given for `\"command\"`; for `\"mail\"` `[\"/usr/sbin/sendmail\"]`"),
+        "[\"/usr/local/bin/page\", \"--edge\"]",
+        "Program and arguments. No shell is between. For mail it gets `-i --` and the recipients besides.",
+    ),
+    key(
+        AlertRoute,
+        "user",
+        "string, name of a user of this host",
+        Default("\"nobody\""),
+        "\"nobody\"",
+        "User that the program of `\"command\"` runs as, with that user's own group alone.",
+    ),
+    key(
+        AlertRoute,
+        "severity",
+        "`\"info\"`, `\"warning\"` or `\"critical\"`",
+        Default("\"warning\""),
+        "\"warning\"",
+        "The least severity that goes this way.",
+    ),
+    key(
+        AlertRoute,
+        "after",
+        "duration, 0s to 7d",
+        Default("\"0s\""),
+        "\"15m\"",
+        "How long an alert must have stood before it goes this way.",
+    ),
+    key(
+        AlertRoute,
+        "repeat",
+        "duration, 1m to 7d",
+        Default("\"4h\""),
+        "\"4h\"",
+        "How often an alert that still stands goes this way again. Not for `\"alertmanager\"`, which has its own.",
+    ),
+    key(
+        AlertRoute,
+        "labels",
+        "table of strings; names are letters, digits and `_`, not beginning with a digit",
+        Default("{}"),
+        "{ site = \"fra1\" }",
+        "Added to every alert that goes this way.",
     ),
 ];

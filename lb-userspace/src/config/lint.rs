@@ -25,7 +25,18 @@ pub fn lint(config: &Config) -> Vec<String> {
             format!("service {}: {found} members, expect_backends says {expected}: somebody is missing", service.name)
         })
     });
-    unprobed.chain(unused).chain(unseen).chain(fewer).chain(config.services.iter().filter_map(crowded)).collect()
+    let deaf = config.alert_routes.is_empty().then(|| {
+        "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alerts test`"
+            .to_owned()
+    });
+    let deaf = deaf.filter(|_| !config.services.is_empty());
+    unprobed
+        .chain(unused)
+        .chain(unseen)
+        .chain(fewer)
+        .chain(config.services.iter().filter_map(crowded))
+        .chain(deaf)
+        .collect()
 }
 
 /// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.

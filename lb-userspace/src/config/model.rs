@@ -23,6 +23,11 @@ pub struct BackendName(pub(super) Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(pub(super) Arc<str>);
 
+/// The name of an alert route, by the same rule as [`BackendName`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RouteName(pub(super) Arc<str>);
+
 macro_rules! name {
     ($t:ident) => {
         impl $t {
@@ -63,6 +68,7 @@ macro_rules! name {
 }
 name!(BackendName);
 name!(ServiceName);
+name!(RouteName);
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +89,8 @@ pub struct Config {
     pub backends: BTreeMap<BackendName, Backend>,
     /// Services in the file's order.
     pub services: Vec<Service>,
+    /// Where alerts go, in the file's order.
+    pub alert_routes: Vec<AlertRoute>,
 }
 
 /// Who edits the configuration file.
@@ -343,4 +351,114 @@ pub struct TlsProbe {
     pub server_name: Option<String>,
     /// Whether the certificate is verified. Off by default: a probe asks whether the server answers.
     pub verify: bool,
+}
+
+/// Where alerts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRoute {
+    /// Its name; unique.
+    pub name: RouteName,
+    /// What it does with an alert.
+    pub target: AlertTarget,
+    /// Only alerts of this severity and above.
+    pub severity: Severity,
+    /// Only alerts that have stood so long: a step of escalation.
+    pub after: Duration,
+    /// How often an alert that still stands is sent again.
+    pub repeat: Duration,
+    /// Added to every alert.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a route does with an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlertTarget {
+    /// Writes it to the journal, with a field for each part.
+    Journald,
+    /// Gives it to a program that speaks as sendmail does.
+    Mail {
+        /// Recipients, at least one.
+        to: Vec<String>,
+        /// The program and its first arguments.
+        command: Vec<String>,
+    },
+    /// Runs a program with the alert as JSON on its standard input.
+    Command {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// The user that it runs as.
+        user: String,
+    },
+    /// POSTs it as JSON.
+    Webhook(HttpUrl),
+    /// POSTs it to an Alertmanager, whose address this is, without `/api/v2/alerts`.
+    Alertmanager(HttpUrl),
+}
+
+impl AlertTarget {
+    /// As the file names it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Journald => "journald",
+            Self::Mail { .. } => "mail",
+            Self::Command { .. } => "command",
+            Self::Webhook(_) => "webhook",
+            Self::Alertmanager(_) => "alertmanager",
+        }
+    }
+}
+
+/// An HTTP URL, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// Name or address of the server, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: NonZeroU16,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+}
+
+impl std::fmt::Display for HttpUrl {
+    /// Without the path: it may hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority())
+    }
+}
+
+impl HttpUrl {
+    /// Host and port as the `Host` header has them: the scheme's own port is left out.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let usual = if self.tls { 443 } else { 80 };
+        if self.port.get() == usual { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// How bad an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody should look now.
+    Critical,
+}
+
+impl Severity {
+    /// All, mildest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// As file, JSON and metrics name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
 }

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::history::Window;
 use super::schema::{AuditReport, Events, Report};
-use crate::config::model::{BackendName, Config, ServiceName};
+use crate::alert::Board;
+use crate::config::model::{BackendName, Config, RouteName, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
 use crate::core::lease::{Lease, LeaseKind};
 use crate::io::bpf::types::{Attached, Counters, FlowRecord};
@@ -36,6 +38,14 @@ pub trait Daemon: Clone + Send + Sync + 'static {
     fn duty(&self, duty: Duty, actor: Actor) -> impl Future<Output = Result<DutyOutcome, ControlError>> + Send;
     /// Compare kernel and host with what was decided. With an actor, repair what can be, however often it was before.
     fn audit(&self, repair: Option<Actor>) -> impl Future<Output = Result<AuditReport, ControlError>> + Send;
+    /// Alerts that stand, and how their routes fare.
+    fn alerts(&self) -> impl Future<Output = Result<Arc<Board>, ControlError>> + Send;
+    /// Send a test alert by one route, or by all; what came of each.
+    fn test_alert(
+        &self,
+        route: Option<RouteName>,
+        actor: Actor,
+    ) -> impl Future<Output = Result<Vec<RouteTest>, ControlError>> + Send;
     /// Take the data plane down and stop.
     fn down(&self, actor: Actor) -> impl Future<Output = Result<(), ControlError>> + Send;
 }
@@ -62,9 +72,7 @@ pub struct View {
     /// When the data plane was created, CLOCK_BOOTTIME ms.
     pub created_boot_ms: u64,
     /// What people should know, worst first: a bad file at boot, a generic attach, a failed write.
-    pub warnings: Vec<String>,
-    /// Those of `warnings` that do not mend themselves and need someone now.
-    pub critical: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The newest events, oldest first, at most 256.
     pub events: Vec<Event>,
     /// How many of the daemon's checks found a broken invariant of the core.
@@ -80,6 +88,88 @@ pub struct View {
 pub struct Frozen {
     /// When it was last seen alive; `None` if that is not known.
     pub since: Option<Time>,
+}
+
+/// What a warning is about; at most one of each stands. In the order in which people should read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The file was bad at start; an older revision runs.
+    BadFile,
+    /// There is no file.
+    NoFile,
+    /// Something of what an earlier daemon left could not be taken over as it was.
+    Resume,
+    /// The core contradicts itself.
+    Invariant,
+    /// The kernel refuses what was decided.
+    Apply,
+    /// What was decided does not fit into the maps.
+    Shortage,
+    /// The program is not where it should be.
+    Attach,
+    /// The network is not watched.
+    Watch,
+    /// Pins were removed by someone else.
+    Pins,
+    /// Maps or program were changed by someone else once more, and are left so.
+    Unrepaired,
+    /// The program was found detached by someone else, and put back.
+    Detached,
+    /// The maps were found changed by someone else.
+    Drift,
+    /// VIPs or source addresses are not as they should be.
+    Addresses,
+    /// Collection of old flows fails.
+    Collect,
+    /// `state.db` was unusable at the start; a new one was begun.
+    State,
+    /// What runs cannot be recorded in `state.db`.
+    Record,
+    /// Alerts do not reach somebody, or their record cannot be kept.
+    Alerts,
+    /// The heartbeat does not arrive.
+    Heartbeat,
+    /// Events cannot be journalled, or those before this run are missing.
+    Journal,
+    /// Generic mode.
+    Mode,
+}
+
+impl Topic {
+    /// Whether it does not mend itself: someone is needed now.
+    pub fn is_critical(self) -> bool {
+        match self {
+            Self::BadFile
+            | Self::Resume
+            | Self::Invariant
+            | Self::Apply
+            | Self::Shortage
+            | Self::Attach
+            | Self::Watch
+            | Self::Pins
+            | Self::Unrepaired
+            | Self::Addresses
+            | Self::Collect
+            | Self::Record => true,
+            Self::NoFile
+            | Self::Detached
+            | Self::Drift
+            | Self::State
+            | Self::Alerts
+            | Self::Heartbeat
+            | Self::Journal
+            | Self::Mode => false,
+        }
+    }
+}
+
+/// Something that people should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about.
+    pub topic: Topic,
+    /// In words.
+    pub text: String,
 }
 
 /// Who asked.
@@ -203,6 +293,27 @@ pub struct DutyOutcome {
     pub lease: Option<Lease>,
     /// What else there is to say, in words.
     pub changes: Vec<String>,
+}
+
+/// A request for a test alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertTest {
+    /// By this route only; else by all.
+    pub route: Option<RouteName>,
+}
+
+/// What came of a test alert on one route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTest {
+    /// The route.
+    pub route: RouteName,
+    /// Its type.
+    pub kind: &'static str,
+    /// Delivered, or why not.
+    pub result: Result<(), String>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// What a reload or an edit did.

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::connections::Limits;
-use super::daemon::{Actor, ControlError, Daemon, ErrorCode};
+use super::daemon::{Actor, AlertTest, ControlError, Daemon, ErrorCode};
 use super::event_params::{EventParams, WindowParams};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events, Failure, Flows, Report, Services,
-    Stats, Status, Stopping,
+    Alerts, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events, Failure,
+    Flows, Report, Services, Stats, Status, Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -42,6 +42,8 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/edit", post(edit::<D>))
         .route("/v1/duty", post(duty::<D>))
         .route("/v1/audit", get(audit::<D>).post(repair::<D>))
+        .route("/v1/alerts", get(alerts::<D>))
+        .route("/v1/alerts/test", post(test_alert::<D>))
         .route("/v1/down", post(down::<D>))
         .route("/metrics", get(render_metrics::<D>))
         .fallback(unknown_path)
@@ -170,13 +172,28 @@ async fn repair<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor
     answer(daemon.audit(Some(actor.0)).await?)
 }
 
+async fn alerts<D: Daemon>(State(daemon): State<D>) -> Answer<Alerts> {
+    answer(Alerts::new(&*daemon.alerts().await?, now()))
+}
+
+async fn test_alert<D: Daemon>(
+    State(daemon): State<D>,
+    actor: axum::Extension<Actor>,
+    limits: axum::Extension<Limits>,
+    request: Request,
+) -> Result<Json<Envelope<AlertsTest>>, Response> {
+    let AlertTest { route } = read(request, *limits, "request for a test alert").await?;
+    let tests = daemon.test_alert(route, actor.0).await.map_err(IntoResponse::into_response)?;
+    answer(AlertsTest::from(tests)).map_err(IntoResponse::into_response)
+}
+
 async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {
     daemon.down(actor.0).await?;
     answer(Stopping { by_daemon: true })
 }
 
 async fn render_metrics<D: Daemon>(State(daemon): State<D>) -> Result<Response, ControlError> {
-    let text = metrics::render(&*daemon.view().await?, &daemon.counters().await?);
+    let text = metrics::render(&*daemon.view().await?, &daemon.counters().await?, &*daemon.alerts().await?);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -14,14 +14,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::daemon::{Edit, ErrorCode};
+use super::daemon::{AlertTest, Edit, ErrorCode};
 use super::listen::PerListener;
 use super::schema::{
-    Applied, AuditReport, Backends, ConfigFile, Events, Failure, Flows, Report, Services, Stats, Status, Stopping,
+    Alerts, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Events, Failure, Flows, Report, Services, Stats,
+    Status, Stopping,
 };
 use super::testing::FakeDaemon;
 use super::{EventParams, FlowParams, MAX_REQUEST_BYTES, bind};
-use crate::config::model::BackendName;
+use crate::config::model::{BackendName, RouteName};
 use crate::io::journal::EventQuery;
 
 pub(super) struct Running {
@@ -95,6 +96,7 @@ async fn every_read_path_answers_with_its_document() {
     let report = client.get::<Report>("/v1/report?since=2026-03-01T11:00:00Z").await.unwrap();
     assert_eq!(report.since.to_string(), "2026-03-01T11:00:00Z");
     assert!(client.get::<ConfigFile>("/v1/config").await.unwrap().text.starts_with("# as applied"));
+    assert_eq!(client.get::<Alerts>("/v1/alerts").await.unwrap().firing.len(), 1);
     let (status, metrics) = running.raw("GET", "/metrics", "").await;
     assert_eq!(status, 200);
     assert!(metrics.starts_with(b"# HELP"));
@@ -142,6 +144,17 @@ async fn down_reaches_the_daemon() {
     let running = start().await;
     assert!(running.client().post::<Stopping>("/v1/down").await.unwrap().by_daemon);
     assert!(running.daemon.0.lock().unwrap().verbs.contains("down"));
+}
+
+#[tokio::test]
+async fn test_alert_reaches_the_daemon_with_its_route_and_no_other_request_does() {
+    let running = start().await;
+    let route = RouteName::new("oncall");
+    let done: AlertsTest =
+        running.client().post_json("/v1/alerts/test", &AlertTest { route: route.clone() }).await.unwrap();
+    assert_eq!(done.results.iter().map(|r| r.delivered).collect::<Vec<_>>(), [true, false]);
+    let (status, _) = running.raw("POST", "/v1/alerts/test", r#"{"rout":"oncall"}"#).await;
+    assert_eq!((status, &running.daemon.0.lock().unwrap().tests), (400, &vec![route]));
 }
 
 #[tokio::test]

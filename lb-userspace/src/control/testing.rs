@@ -9,9 +9,13 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
 use lb_common::conntrack::Phase;
 
-use super::daemon::{Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View};
+use super::daemon::{
+    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, Topic, View,
+    Warning,
+};
 use super::history::Window;
 use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, timestamp};
+use crate::alert::{Board, Firing, Kind, Load, RouteState, Told};
 use crate::config::model::*;
 use crate::core::api::{
     Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
@@ -95,6 +99,7 @@ pub(crate) fn config() -> Config {
             service("www", 80, Protocol::Tcp, &[("web-01", 2), ("web-02", 1), ("web-03", 1)]),
             service("dns", 53, Protocol::Udp, &[("web-01", 1)]),
         ],
+        alert_routes: vec![],
     }
 }
 
@@ -184,7 +189,10 @@ pub(crate) fn view() -> View {
         started: before(3000),
         adopted: false,
         created_boot_ms: NOW.boot_ms - 3_000_000,
-        warnings: vec!["eth0 is attached in generic mode: the driver cannot".into()],
+        warnings: vec![Warning {
+            topic: Topic::Mode,
+            text: "eth0 is attached in generic mode: the driver cannot".into(),
+        }],
         events: vec![
             event(3000, None, EventKind::Configured, "start"),
             event(3000, Some(("www", "web-01")), EventKind::InRotation, "2 probes succeeded"),
@@ -192,7 +200,6 @@ pub(crate) fn view() -> View {
             event(240, Some(("www", "web-02")), EventKind::OutOfRotation, "probe failed: connection refused"),
         ],
         violations: 0,
-        critical: vec![],
         frozen: None,
         events_lost: 0,
     }
@@ -243,6 +250,45 @@ pub(crate) fn counters() -> Counters {
         members: BTreeMap::from([(1, web_01)]),
         drops: BTreeMap::from([(7, BTreeMap::from([(Verdict::DropNoFlow, 7)]))]),
     }
+}
+
+/// `web-02` is down; the log knows, and nobody on call could be told.
+pub(crate) fn board() -> Board {
+    let view = view();
+    let mut found = crate::alert::conditions(&view, &Load::default(), NOW);
+    found.retain(|c| c.kind == Kind::BackendDown);
+    let route = |name: &str| RouteName::new(name).unwrap();
+    let refused = "127.0.0.1:9: connection refused";
+    let told = vec![
+        Told { route: route("log"), delivered: Some(before(239)), times: 1, error: None },
+        Told { route: route("oncall"), delivered: None, times: 0, error: Some(refused.into()) },
+    ];
+    let state = |name, kind, delivered, failed| RouteState {
+        name: route(name),
+        kind,
+        severity: Severity::Warning,
+        after_ms: 0,
+        delivered,
+        failed,
+        failing: (failed > 0).then(|| (before(240), refused.to_owned())),
+    };
+    Board {
+        time: Some(NOW),
+        firing: vec![Firing { condition: found.remove(0), since: before(240), fired: before(240), told }],
+        routes: vec![state("log", "journald", 1, 0), state("oncall", "webhook", 0, 4)],
+    }
+}
+
+/// A test that one of two routes took.
+pub(crate) fn tests() -> Vec<RouteTest> {
+    let test = |name, kind, result| RouteTest {
+        route: RouteName::new(name).unwrap(),
+        kind,
+        result,
+        took: Duration::from_micros(1500),
+    };
+    let refused = Err("127.0.0.1:9: connection refused".to_owned());
+    vec![test("log", "journald", Ok(())), test("oncall", "webhook", refused)]
 }
 
 /// Flows: one of `www`, one whose service has left.
@@ -314,6 +360,7 @@ pub(crate) struct Asked {
     pub(crate) histories: Vec<EventQuery>,
     pub(crate) edits: Vec<(Edit, Actor)>,
     pub(crate) duties: Vec<Duty>,
+    pub(crate) tests: Vec<Option<RouteName>>,
     pub(crate) verbs: BTreeSet<&'static str>,
 }
 
@@ -358,6 +405,15 @@ impl Daemon for FakeDaemon {
     async fn audit(&self, repair: Option<Actor>) -> Result<AuditReport, ControlError> {
         self.0.lock().unwrap().verbs.insert(if repair.is_some() { "repair" } else { "audit" });
         Ok(audit())
+    }
+
+    async fn alerts(&self) -> Result<Arc<Board>, ControlError> {
+        Ok(Arc::new(board()))
+    }
+
+    async fn test_alert(&self, route: Option<RouteName>, _: Actor) -> Result<Vec<RouteTest>, ControlError> {
+        self.0.lock().unwrap().tests.push(route);
+        Ok(tests())
     }
 
     async fn down(&self, _: Actor) -> Result<(), ControlError> {

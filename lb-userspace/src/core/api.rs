@@ -359,6 +359,12 @@ pub enum EventKind {
     WarningCleared,
     /// Events could not be kept.
     EventsLost,
+    /// An alert fired.
+    AlertFired,
+    /// What it was about is over.
+    AlertResolved,
+    /// It was sent by one of its routes.
+    AlertDelivered,
 }
 
 /// What consecutive probes say.

@@ -9,7 +9,7 @@ use super::clock;
 use super::error::system;
 use crate::config::{self, PathKey, model::Config};
 use crate::control::FlowParams;
-use crate::control::daemon::{ControlError, Frozen, View};
+use crate::control::daemon::{ControlError, Frozen, Topic, View, Warning};
 use crate::control::schema::Flows;
 use crate::core::api::Time;
 use crate::core::frozen;
@@ -90,8 +90,7 @@ fn left(config: Config, text: String, path: PathBuf, file_differs: bool, record:
         started: since.unwrap_or(now),
         adopted: false,
         created_boot_ms: plane.meta().created_boot_ns / 1_000_000,
-        critical: warnings.clone(),
-        warnings,
+        warnings: warnings.into_iter().map(|text| Warning { topic: Topic::Resume, text }).collect(),
         events: Vec::new(),
         violations: 0,
         events_lost: 0,

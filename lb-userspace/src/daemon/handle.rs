@@ -7,8 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
 use super::error::{stopping, system};
+use crate::alert::Board;
+use crate::config::model::RouteName;
 use crate::control::daemon::{
-    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, View,
+    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, View,
 };
 use crate::control::history::{self, Window};
 use crate::control::schema::{AuditReport, Events, Report};
@@ -37,6 +39,7 @@ pub enum Request {
 #[derive(Clone)]
 pub struct Handle {
     view: watch::Receiver<Arc<View>>,
+    board: watch::Receiver<Arc<Board>>,
     requests: mpsc::Sender<Request>,
     /// A second, read-only opening of the pinned maps: reading them needs no word with the actor.
     plane: Arc<DataPlane>,
@@ -45,14 +48,15 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Reads from `view`, `plane` and the journal in `state_dir`, sends changes to `requests`.
+    /// Reads from `view`, `board`, `plane` and the journal in `state_dir`, sends changes to `requests`.
     pub fn new(
         view: watch::Receiver<Arc<View>>,
+        board: watch::Receiver<Arc<Board>>,
         requests: mpsc::Sender<Request>,
         plane: Arc<DataPlane>,
         state_dir: PathBuf,
     ) -> Self {
-        Self { view, requests, plane, state_dir }
+        Self { view, board, requests, plane, state_dir }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
@@ -112,6 +116,14 @@ impl Daemon for Handle {
         let view = self.view().await?;
         let counts = self.read(move |plane| Ok(super::recount::check(plane, &view))).await?;
         Ok(report.with(counts))
+    }
+
+    async fn alerts(&self) -> Result<Arc<Board>, ControlError> {
+        Ok(self.board.borrow().clone())
+    }
+
+    async fn test_alert(&self, route: Option<RouteName>, actor: Actor) -> Result<Vec<RouteTest>, ControlError> {
+        super::alerts::test(&self.view().await?.config.alert_routes, route.as_ref(), &actor).await
     }
 
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {

@@ -93,6 +93,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::control::daemon::Topic;
     use crate::control::testing;
 
     fn to(port: u16) -> Heartbeat {
@@ -144,7 +145,7 @@ mod tests {
         assert!(is_well(&view(0)), "somebody is out, but within the time");
         assert!(!is_well(&view(20_000)));
         let mut critical = view(0);
-        critical.critical = critical.warnings.clone();
+        critical.warnings.iter_mut().for_each(|warning| warning.topic = Topic::Apply);
         assert!(!is_well(&critical));
     }
 }

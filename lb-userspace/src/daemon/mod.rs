@@ -5,6 +5,7 @@
 //! backends are the core's, system calls `io`'s; here is only what connects them, and the order of things.
 
 mod actor;
+mod alerts;
 mod audit;
 mod boot;
 mod bpf_error;
@@ -49,6 +50,7 @@ use crate::core::Core;
 use crate::core::api::{Event, EventKind};
 use crate::io::bpf::{DataPlane, OpenOptions};
 use actor::{Actor, Inbox, Parts};
+use alerts::Alerts;
 use boot::Boot;
 use error::system;
 use handle::Handle;
@@ -142,14 +144,18 @@ async fn serve(
 
     let stop = CancellationToken::new();
     let heartbeat = tokio::spawn(heartbeat::beat(view.clone(), report_sender.clone()));
-    let server =
-        tokio::spawn(listeners.serve(Handle::new(view, request_sender, reader.clone(), state_dir), stop.clone()));
+    let (board_sender, board) = watch::channel(Arc::default());
+    let alerts = Alerts::new(view.clone(), reader.clone(), report_sender.clone(), board_sender, &state_dir)?;
+    let alerts = tokio::spawn(alerts.run());
+    let handle = Handle::new(view, board, request_sender, reader.clone(), state_dir);
+    let server = tokio::spawn(listeners.serve(handle, stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
     let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
     notify::send(notify::STOPPING);
     collector.abort();
     heartbeat.abort();
+    alerts.abort();
     stop.cancel();
     if let Ok(Err(e)) = tokio::time::timeout(FAREWELL, server).await {
         tracing::warn!("the control socket's task failed: {e}");

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use super::boot::Running;
 use super::chronicle::Pen;
 use super::clock;
-use crate::control::daemon::View;
+pub use crate::control::daemon::Topic;
+use crate::control::daemon::{View, Warning};
 use crate::core::api::{Event, EventKind, RollCall, Time};
 use crate::io::bpf::types::Attached;
 
@@ -17,76 +18,6 @@ use crate::io::bpf::types::Attached;
 const EVENTS: usize = 256;
 /// Between two journalled texts of a warning that stands and changes, ms.
 const RETOLD_MS: u64 = 60_000;
-
-/// What a warning is about; at most one of each stands. In the order in which people should read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// The file was bad at start; an older revision runs.
-    BadFile,
-    /// There is no file.
-    NoFile,
-    /// Something of what an earlier daemon left could not be taken over as it was.
-    Resume,
-    /// The core contradicts itself.
-    Invariant,
-    /// The kernel refuses what was decided.
-    Apply,
-    /// What was decided does not fit into the maps.
-    Shortage,
-    /// The program is not where it should be.
-    Attach,
-    /// The network is not watched.
-    Watch,
-    /// Pins were removed by someone else.
-    Pins,
-    /// Maps or program were changed by someone else once more, and are left so.
-    Unrepaired,
-    /// The program was found detached by someone else, and put back.
-    Detached,
-    /// The maps were found changed by someone else.
-    Drift,
-    /// VIPs or source addresses are not as they should be.
-    Addresses,
-    /// Collection of old flows fails.
-    Collect,
-    /// `state.db` was unusable at the start; a new one was begun.
-    State,
-    /// What runs cannot be recorded in `state.db`.
-    Record,
-    /// The heartbeat does not arrive.
-    Heartbeat,
-    /// Events cannot be journalled, or those before this run are missing.
-    Journal,
-    /// Generic mode.
-    Mode,
-}
-
-impl Topic {
-    /// Whether it does not mend itself: someone is needed now.
-    fn is_critical(self) -> bool {
-        match self {
-            Self::BadFile
-            | Self::Resume
-            | Self::Invariant
-            | Self::Apply
-            | Self::Shortage
-            | Self::Attach
-            | Self::Watch
-            | Self::Pins
-            | Self::Unrepaired
-            | Self::Addresses
-            | Self::Collect
-            | Self::Record => true,
-            Self::NoFile
-            | Self::Detached
-            | Self::Drift
-            | Self::State
-            | Self::Heartbeat
-            | Self::Journal
-            | Self::Mode => false,
-        }
-    }
-}
 
 /// Warnings, events and what never changes in a run.
 pub struct Picture {
@@ -202,7 +133,8 @@ impl Picture {
             | EventKind::LeaseEnding
             | EventKind::Overdue
             | EventKind::DriftFound
-            | EventKind::DriftLeft => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            | EventKind::DriftLeft
+            | EventKind::AlertFired => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {
@@ -226,8 +158,7 @@ impl Picture {
             started: self.started.seen_at(now),
             adopted: self.adopted,
             created_boot_ms: self.created_boot_ms,
-            warnings: self.warnings.values().cloned().collect(),
-            critical: self.warnings.iter().filter(|(topic, _)| topic.is_critical()).map(|(_, w)| w.clone()).collect(),
+            warnings: self.warnings.iter().map(|(&topic, text)| Warning { topic, text: text.clone() }).collect(),
             events: self.events.iter().map(event).collect(),
             violations: self.violations,
             frozen: None,

@@ -17,7 +17,7 @@ use super::audit::Auditor;
 use super::picture::Topic;
 use super::samples::Sampler;
 use super::{clock, crash, file, notify};
-use crate::core::api::Input;
+use crate::core::api::{Event, Input};
 use crate::core::kernel::KernelState;
 use crate::io::bpf::types::Counters;
 use crate::io::bpf::{DataPlane, ProgramLog};
@@ -49,6 +49,10 @@ pub enum Report {
     Drained(Vec<u32>),
     /// All flows were read, `writes` as above: these leaving source addresses have none.
     Unused { writes: u64, addresses: Vec<IpAddr> },
+    /// An alert fired, was delivered or is over.
+    Alert(Event),
+    /// What is wrong with alerting itself, if anything.
+    AlertTrouble(Option<String>),
 }
 
 /// The means for it.
@@ -166,6 +170,9 @@ impl Actor {
                 let call = self.core.roll_call(clock::now());
                 self.picture.pen().samples(self.upkeep.sampler.take(&call, &counters));
             }
+            Report::Alert(event) => self.picture.record(event),
+            Report::AlertTrouble(Some(why)) => self.picture.warn(Topic::Alerts, why),
+            Report::AlertTrouble(None) => self.picture.clear(Topic::Alerts),
             Report::Drained(members) => {
                 self.input(Input::Drained(members));
             }

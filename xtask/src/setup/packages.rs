@@ -31,6 +31,7 @@ const TOOLS: &[Tool] = &[
     tool("promtool", &["prometheus"]),
     tool("prometheus-node-exporter", &["prometheus-node-exporter"]),
     tool("haproxy", &["haproxy"]),
+    tool("prometheus-alertmanager", &["prometheus-alertmanager"]),
     tool("qemu-system-x86_64", &["qemu-system-x86"]),
     tool("cpio", &["cpio"]),
     tool("depmod", &["kmod"]),

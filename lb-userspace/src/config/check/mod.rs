@@ -2,6 +2,7 @@
 //! it needs was already refused.
 
 mod addresses;
+mod alerts;
 mod services;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(super) fn check(raw: Raw, report: &Report<'_>) -> Config {
         heartbeat: raw.heartbeat,
         backends: backends.into_iter().map(|(name, raw)| (name.clone(), backend(name, raw))).collect(),
         services,
+        alert_routes: alerts::build(raw.routes, report),
     }
 }
 

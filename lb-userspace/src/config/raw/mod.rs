@@ -1,6 +1,7 @@
 //! The raw form: every value read and checked on its own, with its place in the text. Rules that span values of
 //! different items are not here but in `check`, which alone makes a `Config` of this.
 
+mod alert;
 mod global;
 mod memory;
 mod probe;
@@ -13,6 +14,7 @@ use toml::de::DeTable;
 use super::error::{At, Report};
 use super::keys::Scope;
 use super::model::{ConfigOwner, Conntrack, Control, Heartbeat};
+pub(super) use alert::RawRoute;
 pub(super) use global::{RawEdge, RawPool};
 pub(super) use memory::Source;
 pub(super) use probe::default_tcp;
@@ -38,6 +40,8 @@ pub(super) struct Raw {
     pub(super) backends: Vec<RawBackend>,
     /// `[[service]]`, in the file's order.
     pub(super) services: Vec<RawService>,
+    /// `[[alert_route]]`, in the file's order.
+    pub(super) routes: Vec<RawRoute>,
 }
 
 /// Reads the text. `None` after errors of TOML's syntax: what they leave over would give misleading errors.
@@ -60,6 +64,7 @@ pub(super) fn read(text: &str, report: &Report<'_>) -> Option<Raw> {
     let heartbeat = root.table(Scope::Heartbeat).and_then(global::heartbeat);
     let backends = root.tables(Scope::Backend).unwrap_or_default().into_iter().map(service::backend).collect();
     let services = root.tables(Scope::Service).unwrap_or_default().into_iter().map(service::service).collect();
+    let routes = root.tables(Scope::AlertRoute).unwrap_or_default().into_iter().map(alert::route).collect();
     root.finish();
-    Some(Raw { owner, edge, pool, conntrack, control, heartbeat, backends, services })
+    Some(Raw { owner, edge, pool, conntrack, control, heartbeat, backends, services, routes })
 }

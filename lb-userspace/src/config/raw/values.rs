@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::super::defaults::{MAX_INTERFACE_BYTES, MAX_LINE_BYTES};
 use super::super::duration;
-use super::super::model::{BackendName, ServiceName};
+use super::super::model::{BackendName, RouteName, ServiceName};
 
 /// Why a value is refused. Without a mend the key's example is shown.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,6 +135,11 @@ pub(crate) fn backend_name(value: &DeValue<'_>) -> Parsed<BackendName> {
 /// A service's name.
 pub(crate) fn service_name(value: &DeValue<'_>) -> Parsed<ServiceName> {
     ServiceName::new(string(value)?).ok_or_else(name_rule)
+}
+
+/// An alert route's name.
+pub(crate) fn route_name(value: &DeValue<'_>) -> Parsed<RouteName> {
+    RouteName::new(string(value)?).ok_or_else(name_rule)
 }
 
 fn name_rule() -> Refusal {

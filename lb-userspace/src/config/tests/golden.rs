@@ -467,6 +467,51 @@ agent_check = { interval = "5s" }"#,
 agent_check = { port = 1, token_file = "/t" }"#,
     r#"r.toml:18:27: backend.s2.agent_check.token_file: no such key; it belongs to [backend.memory]"#
 )]
+#[case::alert_route_without_its_url(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"webhook\"",
+    "r.toml:44:1: alert_route.r: needs url; add url = \"https://oncall.example.org/hook\""
+)]
+#[case::alert_route_with_a_key_of_another_type(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"journald\"\nto = [\"root\"]",
+    "r.toml:47:6: alert_route.r.to = [\"root\"]: has no effect: it is for type \"mail\"; remove it, or change type"
+)]
+#[case::alert_route_twice(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"journald\"\n[[alert_route]]\nname = \"r\"\ntype = \"journald\"",
+    "r.toml:48:8: alert_route.r.name = \"r\": an alert route of this name is already at line 45; rename or remove one"
+)]
+#[case::alert_route_of_an_unknown_type(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"web-hook\"",
+    "r.toml:46:8: alert_route.r.type = \"web-hook\": must be \"journald\" or \"mail\" or \"command\" or \"webhook\" or \"alertmanager\"; did you mean \"webhook\"?"
+)]
+#[case::alert_route_with_a_password_in_its_url(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"webhook\"\nurl = \"http://a:b@c/\"",
+    "r.toml:47:7: alert_route.r.url = \"http://a:b@c/\": must be an http:// or https:// URL of printable ASCII, without user and fragment; for example url = \"https://oncall.example.org/hook\""
+)]
+#[case::alert_route_to_the_api_of_an_alertmanager(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"alertmanager\"\nurl = \"http://[::1]:9093/api/v2/alerts\"",
+    "r.toml:47:7: alert_route.r.url = \"http://[::1]:9093/api/v2/alerts\": must not name the API's path or a query; name Alertmanager's own address, for example url = \"http://127.0.0.1:9093\""
+)]
+#[case::alert_route_with_an_address_that_is_an_option(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"mail\"\nto = [\"-oQ/tmp\"]",
+    "r.toml:47:7: alert_route.r.to[1] = \"-oQ/tmp\": must be a plain mail address, without a name and angle brackets; for example to = [\"oncall@example.org\"]"
+)]
+#[case::alert_route_with_a_relative_program(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"command\"\ncommand = [\"page\"]",
+    "r.toml:47:11: alert_route.r.command = [\"page\"]: must be an array of 1 to 32 strings, the first an absolute path; for example command = [\"/usr/local/bin/page\", \"--edge\"]"
+)]
+#[case::alert_route_with_a_label_of_the_alerts_own(
+    "# The end.",
+    "[[alert_route]]\nname = \"r\"\ntype = \"journald\"\nlabels = { severity = \"x\" }",
+    "r.toml:47:10: alert_route.r.labels = { severity = \"x\" }: severity is a label that alerts have themselves; choose another name"
+)]
 fn parse_of_a_broken_file_says_where_what_why_and_the_mend(#[case] old: &str, #[case] new: &str, #[case] wanted: &str) {
     assert!(GOOD.contains(old), "the case no longer fits the file");
     let errors = parse(&GOOD.replacen(old, new, 1)).unwrap_err();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rstest::rstest;
 
 use super::super::memory::{AgentCheck, MemoryKind, MemorySource};
-use super::super::model::{Algorithm, ConfigOwner, ProbeKind, Protocol};
+use super::super::model::{AlertTarget, Algorithm, ConfigOwner, ProbeKind, Protocol, Severity};
 use super::super::{ConfigError, diff, lint, load, sha256};
 use super::{GOOD, parse};
 
@@ -91,7 +91,10 @@ fn udp_service_with_probe_none_is_valid_and_linted() {
     assert_eq!(config.services[1].probe, None);
     assert_eq!(
         lint(&config),
-        ["service web6: not probed, so a dead member keeps its flows; consider a tcp or http probe"]
+        [
+            "service web6: not probed, so a dead member keeps its flows; consider a tcp or http probe",
+            "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alerts test`",
+        ]
     );
 }
 
@@ -208,4 +211,23 @@ fn needs_restart_names_paths_and_listeners_only() {
         diff::needs_restart(&old, &parse(&text).unwrap()),
         ["control.socket \"/run/rollcall/control.sock\" -> \"/tmp/s\""]
     );
+}
+
+#[test]
+fn alert_routes_have_defaults_and_targets_taken_apart() {
+    let text = format!(
+        "{GOOD}\n[[alert_route]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"https://[2001:db8::1]/a?b\"\n\
+         [[alert_route]]\nname = \"cmd\"\ntype = \"command\"\ncommand = [\"/bin/true\"]\nafter = \"15m\"\n\
+         [alert_route.labels]\nsite = \"fra1\"\n"
+    );
+    let config = parse(&text).unwrap();
+    let [hook, command] = &config.alert_routes[..] else { panic!("two routes") };
+    let AlertTarget::Webhook(url) = &hook.target else { panic!("a webhook") };
+    assert_eq!((url.to_string().as_str(), url.path.as_str()), ("https://[2001:db8::1]", "/a?b"));
+    assert_eq!((hook.severity, hook.after, hook.repeat.as_secs()), (Severity::Warning, Duration::ZERO, 4 * 3600));
+    let AlertTarget::Command { user, .. } = &command.target else { panic!("a command") };
+    assert_eq!((user.as_str(), command.after.as_secs(), command.labels["site"].as_str()), ("nobody", 900, "fra1"));
+    assert!(lint(&config).iter().all(|line| !line.contains("alert_route")));
+    let described = diff::describe(&parse(GOOD).unwrap(), &config);
+    assert_eq!(described, ["alert route hook added (webhook)", "alert route cmd added (command)"]);
 }

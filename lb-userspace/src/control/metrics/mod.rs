@@ -8,6 +8,8 @@ use lb_common::abi::Reason;
 
 use self::text::{Kind, Text};
 use super::daemon::View;
+use crate::alert::{Board, RouteState};
+use crate::config::model::Severity;
 use crate::core::api::{Health, MemberCall, ServiceCall};
 use crate::io::bpf::types::{Counters, MemberCounters};
 
@@ -15,9 +17,10 @@ use crate::io::bpf::types::{Counters, MemberCounters};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics at one moment.
-pub fn render(view: &View, counters: &Counters) -> String {
+pub fn render(view: &View, counters: &Counters, board: &Board) -> String {
     let mut text = Text::default();
     daemon(&mut text, view);
+    alerts(&mut text, board);
     rotation(&mut text, view);
     traffic(&mut text, view, counters);
     signals(&mut text, view, counters);
@@ -55,6 +58,23 @@ fn daemon(text: &mut Text, view: &View) {
     for a in &view.attached {
         attached.sample(&[("interface", &a.interface), ("mode", a.mode.name())], 1.0);
     }
+}
+
+fn alerts(text: &mut Text, board: &Board) {
+    let mut firing = text.family(Kind::Gauge, "rollcall_alerts_firing", "Alerts that fire, by severity.");
+    for severity in Severity::ALL {
+        firing.sample(&[("severity", severity.name())], board.count(severity) as f64);
+    }
+    let mut each = |kind, name, help, value: &dyn Fn(&RouteState) -> f64| {
+        let mut family = text.family(kind, name, help);
+        for route in &board.routes {
+            family.sample(&[("route", route.name.as_str())], value(route));
+        }
+    };
+    let (gauge, counter) = (Kind::Gauge, Kind::Counter);
+    each(gauge, "rollcall_alert_route_failing", "1 while the route takes nothing.", &|r| flag(r.failing.is_some()));
+    each(counter, "rollcall_alert_deliveries_total", "Messages that the route took.", &|r| r.delivered as f64);
+    each(counter, "rollcall_alert_delivery_failures_total", "Attempts that failed.", &|r| r.failed as f64);
 }
 
 fn flag(on: bool) -> f64 {
@@ -210,7 +230,7 @@ mod tests {
 
     #[test]
     fn render_of_a_full_view_passes_promtool() {
-        let text = render(&testing::view(), &testing::counters());
+        let text = render(&testing::view(), &testing::counters(), &testing::board());
         let mut promtool = match Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
@@ -229,7 +249,7 @@ mod tests {
 
     #[test]
     fn render_shows_every_backend_with_its_own_numbers() {
-        let text = render(&testing::view(), &testing::counters());
+        let text = render(&testing::view(), &testing::counters(), &testing::board());
         for line in [
             r#"rollcall_backend_in_rotation{service="www",backend="web-01"} 1"#,
             r#"rollcall_backend_in_rotation{service="www",backend="web-02"} 0"#,
@@ -243,6 +263,11 @@ mod tests {
             r#"rollcall_verdicts_total{reason="pass_not_ours"} 4242"#,
             r#"rollcall_verdicts_total{reason="tx_reset"} 0"#,
             r#"rollcall_attach_info{interface="eth0",mode="generic"} 1"#,
+            r#"rollcall_alerts_firing{severity="warning"} 1"#,
+            r#"rollcall_alerts_firing{severity="info"} 0"#,
+            r#"rollcall_alerts_firing{severity="critical"} 0"#,
+            r#"rollcall_alert_route_failing{route="oncall"} 1"#,
+            r#"rollcall_alert_delivery_failures_total{route="oncall"} 4"#,
         ] {
             assert!(text.lines().any(|l| l == line), "missing: {line}\n{text}");
         }

@@ -5,6 +5,7 @@
 //! `docs/schema`, held equal to these types by a test.
 
 mod absence;
+mod alerts;
 mod audit;
 mod check;
 mod config;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use absence::Absence;
+pub use alerts::{AlertStatus, Alerts, AlertsTest, RouteResult, RouteStatus, ToldStatus};
 pub use audit::AuditReport;
 pub use check::{CheckReport, CheckState, Figures, Finding};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};

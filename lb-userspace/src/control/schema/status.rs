@@ -255,8 +255,8 @@ pub struct EventStatus {
     pub time: Timestamp,
     /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
     /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
-    /// `forgotten`, `decommissioned`, `overdue`, `drift_found`, `drift_repaired` or `drift_left`; later versions add
-    /// kinds.
+    /// `forgotten`, `decommissioned`, `overdue`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
+    /// `alert_resolved` or `alert_delivered`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
@@ -329,8 +329,8 @@ impl Status {
                 file_differs: view.file_differs,
             },
             attached: view.attached.iter().map(Attachment::new).collect(),
-            warnings: view.warnings.clone(),
-            critical: view.critical.clone(),
+            warnings: view.warnings.iter().map(|w| w.text.clone()).collect(),
+            critical: view.warnings.iter().filter(|w| w.topic.is_critical()).map(|w| w.text.clone()).collect(),
             settled: view.roll_call.settled,
             edge_suspected: !view.roll_call.suspicions.is_empty(),
             suspicions: view.roll_call.suspicions.iter().map(SuspicionStatus::new).collect(),

@@ -101,6 +101,13 @@ fn outcomes_fit_their_schemas_and_return_equal() {
 }
 
 #[test]
+fn alerts_fit_their_schemas_and_return_equal() {
+    check(Alerts::new(&testing::board(), time()));
+    check(AlertsTest::from(testing::tests()));
+    check(crate::io::notify::sample());
+}
+
+#[test]
 fn doctor_report_fits_its_schema_and_returns_equal() {
     let one = |result| Check {
         name: "kernel".into(),

@@ -21,6 +21,12 @@ impl DataPlane {
     pub fn collect(&self, rounds: u32) -> Result<Clock, BpfError> {
         run(&self.collect, &self.maps.clock, rounds)
     }
+
+    /// Established records kept now: IPv4, IPv6. As of the newest collection.
+    pub fn kept(&self) -> Result<[u64; 2], BpfError> {
+        let clock = self.maps.clock.get(&0, 0).map_err(|e| BpfError::kernel("cannot read CLOCK", &e))?;
+        Ok(clock.kept)
+    }
 }
 
 fn run(program: &Xdp, clock: &Array<MapData, Clock>, rounds: u32) -> Result<Clock, BpfError> {

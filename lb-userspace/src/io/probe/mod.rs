@@ -6,7 +6,7 @@
 
 pub(super) mod http;
 pub(super) mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt::Display;
 use std::future::Future;

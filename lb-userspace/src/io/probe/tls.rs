@@ -1,4 +1,4 @@
-//! TLS of HTTPS checks.
+//! TLS of HTTPS checks. Alerts that go by HTTPS share its settings.
 //!
 //! Certificates are not verified unless that is asked for: a probe asks whether the server answers, and one that went out
 //! of service because its certificate ran out would help nobody. Where they are, the host's own trust store decides, read
@@ -38,7 +38,8 @@ pub(super) async fn connect(
     })
 }
 
-fn config(verify: bool) -> Result<Arc<ClientConfig>, String> {
+/// Settings of a client that verifies certificates by the host's trust store, or none.
+pub(crate) fn config(verify: bool) -> Result<Arc<ClientConfig>, String> {
     static VERIFYING: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     static ACCEPTING: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     let cell = if verify { &VERIFYING } else { &ACCEPTING };

@@ -1,0 +1,240 @@
+//! What is wrong by one picture of the daemon, without memory.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::condition::{Condition, Kind};
+use crate::config::model::{Config, Service};
+use crate::control::daemon::{Topic, View};
+use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
+use crate::core::reason::{Reason, ReasonKind};
+
+/// How much is in use of what is limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Established flows kept: IPv4, IPv6.
+    pub kept: [u64; 2],
+    /// Flows open now, by member id.
+    pub active: BTreeMap<u32, u64>,
+}
+
+/// Near full, percent.
+const NEAR_FULL: u64 = 70;
+/// The picture is renewed each second; one so old means that the task behind it is stuck, ms.
+const STUCK_MS: u64 = 30_000;
+
+/// A neighbour that was asked for may take so long to answer.
+const ASKED: Duration = Duration::from_secs(5);
+
+/// Everything that is wrong at `now`, in no particular order, each key once.
+pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
+    let mut found = Vec::new();
+    let age_ms = now.boot_ms.saturating_sub(view.roll_call.time.boot_ms);
+    if age_ms > STUCK_MS {
+        // What it last said may be long untrue.
+        let summary =
+            format!("the daemon's main task has not moved for {} s; leases and health are frozen", age_ms / 1000);
+        return vec![Condition { since: Some(view.roll_call.time), ..Condition::of(Kind::DaemonStuck, "", summary) }];
+    }
+    // By the picture's own time: what is due between it and now, the core has not had its turn to end.
+    let now = view.roll_call.time;
+    for call in &view.roll_call.services {
+        let service = view.config.services.iter().find(|s| s.name == call.name);
+        rotation(&mut found, call, service);
+        let suspected = view.roll_call.suspicions.iter().any(|s| s.service == call.name);
+        for member in &call.members {
+            members(&mut found, call, member, suspected, now);
+        }
+    }
+    for suspicion in &view.roll_call.suspicions {
+        let owner = view.config.services.iter().find(|s| s.name == suspicion.service).and_then(|s| s.owner.clone());
+        found.push(Condition {
+            service: Some(suspicion.service.clone()),
+            owner,
+            since: Some(suspicion.since),
+            ..Condition::of(
+                Kind::EdgeSuspected,
+                suspicion.service.as_str(),
+                format!("{}, so this host itself is suspected and the table is held", suspicion.cause),
+            )
+        });
+    }
+    duties(&mut found, view, now);
+    file_and_warnings(&mut found, view);
+    limits(&mut found, view, load);
+    found
+}
+
+fn rotation(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Service>) {
+    let serving = call.members.iter().filter(|m| m.in_rotation).count();
+    let needed = service.map_or(0, |s| s.min_in_rotation as usize);
+    let name = call.name.as_str();
+    let (kind, summary) = match serving {
+        0 => (Kind::NoneInRotation, format!("service {name}: no backend in rotation; new connections are dropped")),
+        n if n < needed => (Kind::TooFew, format!("service {name}: {n} in rotation, it needs {needed}")),
+        _ => return,
+    };
+    let (owner, service) = (service.and_then(|s| s.owner.clone()), Some(call.name.clone()));
+    found.push(Condition { service, owner, ..Condition::of(kind, name, summary) });
+}
+
+fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, suspected: bool, now: Time) {
+    let (service, backend) = (&call.name, &member.backend);
+    let mut push = |kind, subject: String, reason: &Reason, summary: String| {
+        found.push(Condition {
+            backend: Some(backend.clone()),
+            service: Some(service.clone()),
+            owner: reason.owner.clone(),
+            since: Some(reason.since),
+            ..Condition::of(kind, subject, summary)
+        });
+    };
+    let leased = |kind| matches!(kind, ReasonKind::Drained | ReasonKind::Maintenance);
+    let is = |kind| move |reason: &&Reason| reason.kind == kind;
+    let on_leave = member.reasons.iter().any(|r| leased(r.kind));
+    let returning = member.reasons.iter().find(is(ReasonKind::Returning));
+    let error = member.last_probe.as_ref().and_then(|probe| Some((probe.time, probe.error.as_deref()?)));
+    if let (Some(reason), Some((at, error))) = (returning, error)
+        && at.boot_ms >= reason.since.boot_ms
+    {
+        let summary = format!("{backend} in {service} does not come back after its lease: {error}");
+        push(Kind::ReturnFailed, format!("{service}/{backend}"), reason, summary);
+    } else if !on_leave && !suspected && returning.is_none() {
+        let down = |r: &&Reason| match r.kind {
+            // Of what is only adopted, the first probe must say.
+            ReasonKind::ProbeFailed => member.last_probe.is_some(),
+            ReasonKind::NoNextHop => (r.since + ASKED).boot_ms <= now.boot_ms,
+            _ => false,
+        };
+        if let Some(reason) = member.reasons.iter().find(down) {
+            let summary = format!("{backend} in {service} is down: {}", reason.cause);
+            push(Kind::BackendDown, format!("{service}/{backend}"), reason, summary);
+        }
+    }
+    for reason in member.reasons.iter().filter(|r| r.review_at.boot_ms <= now.boot_ms) {
+        // Under a lease, what else is wrong with it is being worked on until the lease ends.
+        if on_leave && !leased(reason.kind) {
+            continue;
+        }
+        let minutes = now.boot_ms.saturating_sub(reason.since.boot_ms) / 60_000;
+        let what = reason.kind.name();
+        let summary =
+            format!("{backend} in {service}: {what} for {minutes} min, longer than expected: {}", reason.cause);
+        push(Kind::Overdue, format!("{service}/{backend}/{what}"), reason, summary);
+    }
+}
+
+fn duties(found: &mut Vec<Condition>, view: &View, now: Time) {
+    for lease in view.roll_call.leases.iter().filter(|l| l.reminder_ms() <= now.boot_ms) {
+        let left = lease.left(now).as_secs();
+        let summary = format!(
+            "the {} of {} by {} ends in {} min {} s, then it takes flows again: {}",
+            lease.kind.name(),
+            lease.scope,
+            lease.owner.name,
+            left / 60,
+            left % 60,
+            lease.reason
+        );
+        found.push(Condition {
+            owner: Some(lease.owner.name.clone()),
+            since: Some(lease.begun),
+            ..of_scope(Kind::LeaseEnding, &lease.scope, "", summary)
+        });
+    }
+    // Of a removal's clocks only the wall clock is comparable after a reboot.
+    for removed in view.roll_call.removed.iter().filter(|r| r.review_at.wall_ms <= now.wall_ms) {
+        let summary = format!("{} was removed by {} ({}) and is not back", removed.scope, removed.by, removed.how);
+        found.push(Condition {
+            owner: removed.owner.clone(),
+            since: Some(removed.since),
+            ..of_scope(Kind::Overdue, &removed.scope, "/removed", summary)
+        });
+    }
+}
+
+fn of_scope(kind: Kind, scope: &Scope, suffix: &str, summary: String) -> Condition {
+    let Scope { backend, service } = scope.clone();
+    let subject = match &service {
+        Some(service) => format!("{service}/{backend}{suffix}"),
+        None => format!("*/{backend}{suffix}"),
+    };
+    Condition { backend: Some(backend), service, ..Condition::of(kind, subject, summary) }
+}
+
+fn file_and_warnings(found: &mut Vec<Condition>, view: &View) {
+    let bad_file = view.warnings.iter().any(|w| w.topic == Topic::BadFile);
+    if view.file_differs && !bad_file {
+        let summary = format!("{} differs from what runs", view.config_path.display());
+        found.push(Condition::of(Kind::FileDiffers, "", summary));
+    }
+    for warning in &view.warnings {
+        let (kind, subject) = match warning.topic {
+            Topic::BadFile => (Kind::BadFile, ""),
+            Topic::NoFile => (Kind::FileDiffers, "gone"),
+            Topic::Invariant => (Kind::InvariantBroken, ""),
+            Topic::Drift => (Kind::AuditDrift, "maps"),
+            Topic::Unrepaired => (Kind::AuditDrift, "unrepaired"),
+            Topic::Detached => (Kind::AuditDrift, "program"),
+            Topic::Pins => (Kind::AuditDrift, "pins"),
+            Topic::Apply => (Kind::NotApplied, "maps"),
+            Topic::Shortage => (Kind::NotApplied, "shortage"),
+            Topic::Attach => (Kind::NotApplied, "program"),
+            Topic::Addresses => (Kind::NotApplied, "addresses"),
+            Topic::Watch => (Kind::NotApplied, "network"),
+            Topic::Collect => (Kind::NotApplied, "collection"),
+            Topic::Record => (Kind::NotRecorded, "record"),
+            Topic::State => (Kind::NotRecorded, "state"),
+            Topic::Journal => (Kind::NotRecorded, "journal"),
+            Topic::Resume => (Kind::NotRecorded, "resume"),
+            // Told by its own condition; whoever waits for the heartbeat tells of it; and generic mode is no trouble.
+            Topic::Alerts | Topic::Heartbeat | Topic::Mode => continue,
+        };
+        found.push(Condition::of(kind, subject, warning.text.clone()));
+    }
+}
+
+fn limits(found: &mut Vec<Condition>, view: &View, load: &Load) {
+    let most = u64::from(view.config.conntrack.max_flows);
+    for (family, kept) in [("IPv4", load.kept[0]), ("IPv6", load.kept[1])] {
+        if kept * 100 >= most * NEAR_FULL {
+            let summary = format!("{kept} of {most} {family} flows are in use; when full, new ones are refused");
+            found.push(Condition::of(Kind::FlowsNearFull, family, summary));
+        }
+    }
+    // A source port is taken once for each server's address and port, whatever the service.
+    let mut used: BTreeMap<(IpAddr, u16), (u64, &ServiceCall, &MemberCall)> = BTreeMap::new();
+    for call in &view.roll_call.services {
+        for member in &call.members {
+            let active = member.id.and_then(|id| load.active.get(&id)).copied().unwrap_or(0);
+            used.entry((member.address, member.port)).or_insert((0, call, member)).0 += active;
+        }
+    }
+    for ((address, port), (active, call, member)) in used {
+        let most = ports(&view.config, address);
+        if most > 0 && active * 100 >= most * NEAR_FULL {
+            let summary = format!(
+                "{active} of {most} source ports towards {} ({}) are in use; when full, new flows are refused",
+                member.backend,
+                std::net::SocketAddr::new(address, port)
+            );
+            let owner = view.config.services.iter().find(|s| s.name == call.name).and_then(|s| s.owner.clone());
+            found.push(Condition {
+                backend: Some(member.backend.clone()),
+                owner,
+                ..Condition::of(Kind::PortsNearFull, format!("{}/{port}", member.backend), summary)
+            });
+        }
+    }
+}
+
+/// Flows that one backend's port can have from the source pool.
+fn ports(config: &Config, backend: IpAddr) -> u64 {
+    let pool = &config.source_pool;
+    let addresses = if backend.is_ipv4() { pool.ipv4.len() } else { pool.ipv6.len() };
+    addresses as u64 * pool.ports.len() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::model::ServiceName;
+use crate::control::daemon::Warning;
+use crate::control::testing::{self, before};
+use crate::core::api::{LastProbe, Suspicion};
+use crate::core::removed::Removed;
+
+fn keys(view: &View, load: &Load) -> BTreeSet<String> {
+    let found = conditions(view, load, view.roll_call.time);
+    let keys: BTreeSet<String> = found.iter().map(Condition::key).collect();
+    assert_eq!(keys.len(), found.len(), "each key once: {found:#?}");
+    keys
+}
+
+/// Without what the usual view has to complain of, but for `web-02`, which is down.
+fn calm() -> View {
+    let mut view = testing::view();
+    view.file_differs = false;
+    view.roll_call.services[0].members[2].reasons.clear();
+    view
+}
+
+fn only<const N: usize>(keys: [&str; N]) -> BTreeSet<String> {
+    keys.map(str::to_owned).into()
+}
+
+fn reason(view: &mut View) -> &mut Reason {
+    &mut view.roll_call.services[0].members[1].reasons[0]
+}
+
+#[test]
+fn backend_down_is_told_with_owner_since_and_cause() {
+    let view = calm();
+    let found = conditions(&view, &Load::default(), view.roll_call.time);
+    let [down] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(down.key(), "backend_down/www/web-02");
+    assert_eq!((down.owner.as_deref(), down.since), (Some("web team"), Some(before(240))));
+    assert_eq!(down.summary, "web-02 in www is down: connection refused");
+}
+
+#[test]
+fn backend_that_was_not_looked_at_yet_is_not_told_of() {
+    let mut view = calm();
+    view.roll_call.services[0].members[1].last_probe = None;
+    assert_eq!(keys(&view, &Load::default()), only([]));
+    let now = view.roll_call.time;
+    *reason(&mut view) = Reason { kind: ReasonKind::NoNextHop, since: before(4), ..reason(&mut view).clone() };
+    assert_eq!(keys(&view, &Load::default()), only([]));
+    view.roll_call.time = now + Duration::from_secs(1);
+    assert_eq!(keys(&view, &Load::default()), only(["backend_down/www/web-02"]));
+}
+
+#[test]
+fn backend_on_leave_is_not_down_and_one_that_does_not_return_is_told() {
+    let mut view = calm();
+    let second = Reason { kind: ReasonKind::Drained, ..reason(&mut view).clone() };
+    view.roll_call.services[0].members[1].reasons.push(second);
+    assert_eq!(keys(&view, &Load::default()), only([]));
+    let member = &mut view.roll_call.services[0].members[1];
+    member.reasons[1].kind = ReasonKind::Returning;
+    assert_eq!(keys(&view, &Load::default()), only(["return_failed/www/web-02"]));
+    // No probe has ended since.
+    let member = &mut view.roll_call.services[0].members[1];
+    member.last_probe = member.last_probe.take().map(|probe| LastProbe { time: before(300), ..probe });
+    assert_eq!(keys(&view, &Load::default()), only([]));
+}
+
+#[test]
+fn what_stands_past_its_review_is_overdue() {
+    let mut view = calm();
+    reason(&mut view).review_at = before(1);
+    let scope = Scope { backend: view.roll_call.services[0].members[0].backend.clone(), service: None };
+    let removed = Removed {
+        scope,
+        since: before(900),
+        by: "ada".into(),
+        how: "reload".into(),
+        owner: Some("web team".into()),
+        review_at: before(300),
+    };
+    view.roll_call.removed = vec![removed];
+    let wanted = ["backend_down/www/web-02", "overdue/*/web-01/removed", "overdue/www/web-02/probe_failed"];
+    assert_eq!(keys(&view, &Load::default()), only(wanted));
+    view.roll_call.removed[0].review_at = view.roll_call.time + Duration::from_secs(1);
+    assert!(!keys(&view, &Load::default()).contains("overdue/*/web-01/removed"));
+}
+
+#[test]
+fn lease_that_ends_soon_is_told_to_its_owner() {
+    let mut view = calm();
+    view.roll_call.leases = vec![testing::lease()];
+    assert!(!keys(&view, &Load::default()).contains("lease_ending/*/web-02"));
+    view.roll_call.leases[0].ends = view.roll_call.time + Duration::from_secs(200);
+    let found = conditions(&view, &Load::default(), view.roll_call.time);
+    let ending = found.iter().find(|c| c.kind == Kind::LeaseEnding).unwrap();
+    assert_eq!(ending.owner.as_deref(), Some("ada"));
+    assert!(ending.summary.contains("ends in 3 min 20 s"), "{}", ending.summary);
+}
+
+#[test]
+fn too_few_and_none_in_rotation_are_told_apart() {
+    let mut view = calm();
+    let mut config = (*view.config).clone();
+    config.services[0].min_in_rotation = 3;
+    view.config = Arc::new(config);
+    assert!(keys(&view, &Load::default()).contains("too_few/www"));
+    view.roll_call.services[0].members.iter_mut().for_each(|m| m.in_rotation = false);
+    let keys = keys(&view, &Load::default());
+    assert!(keys.contains("none_in_rotation/www") && !keys.contains("too_few/www"), "{keys:?}");
+}
+
+#[test]
+fn suspected_edge_stands_for_its_members() {
+    let mut view = calm();
+    let service = ServiceName::new("www").unwrap();
+    view.roll_call.suspicions = vec![Suspicion { service, since: before(9), cause: "2 of 3 failed".into() }];
+    assert_eq!(keys(&view, &Load::default()), only(["edge_suspected/www"]));
+}
+
+#[test]
+fn warnings_and_file_become_conditions_and_generic_mode_does_not() {
+    let mut view = calm();
+    view.file_differs = true;
+    let all = [Topic::Invariant, Topic::Drift, Topic::Pins, Topic::Apply, Topic::Record, Topic::Mode, Topic::Alerts];
+    view.warnings = all.map(|topic| Warning { topic, text: "text".into() }).into();
+    let rest = ["audit_drift/maps", "audit_drift/pins", "backend_down/www/web-02", "invariant_broken"];
+    let mut wanted = only(rest);
+    wanted.extend(only(["not_applied/maps", "not_recorded/record", "file_differs"]));
+    assert_eq!(keys(&view, &Load::default()), wanted);
+    // A bad file is not what runs, either; that is one trouble.
+    view.warnings = vec![Warning { topic: Topic::BadFile, text: "bad".into() }];
+    assert_eq!(keys(&view, &Load::default()), only(["backend_down/www/web-02", "bad_file"]));
+}
+
+#[test]
+fn limits_are_told_from_seventy_percent() {
+    let view = calm();
+    let most = u64::from(view.config.conntrack.max_flows);
+    let ports = 64_512u64;
+    // Members 1 and 4 are one server's port.
+    let half = ports * 35 / 100 + 1;
+    let load = Load { kept: [most * 7 / 10 + 1, most * 6 / 10], active: BTreeMap::from([(1, half), (4, half)]) };
+    let wanted = ["backend_down/www/web-02", "flows_near_full/IPv4", "ports_near_full/web-01/8080"];
+    assert_eq!(keys(&view, &load), only(wanted));
+    let load = Load { kept: [most * 7 / 10 - 1, 0], active: BTreeMap::from([(1, half), (4, half - 9)]) };
+    assert_eq!(keys(&view, &load), only(["backend_down/www/web-02"]));
+}
+
+#[test]
+fn old_picture_is_the_only_trouble_told() {
+    let view = calm();
+    let found = conditions(&view, &Load::default(), view.roll_call.time + Duration::from_secs(31));
+    assert_eq!(found.iter().map(Condition::key).collect::<Vec<_>>(), ["daemon_stuck"]);
+}
