@@ -168,9 +168,9 @@ TIME                  EVENT            BACKEND  SERVICE  BY  CAUSE
             text,
             "2026-03-01T11:56:00Z  down              web-02 in www: 3 probes failed: connection refused\n"
         );
-        let later = EventRecord { kind: "alert_fired".into(), service: None, ..event };
+        let later = EventRecord { kind: "comet_passed".into(), service: None, ..event };
         assert!(
-            line(&later, Paint::PLAIN).contains("alert fired       web-02: 3 probes"),
+            line(&later, Paint::PLAIN).contains("comet passed      web-02: 3 probes"),
             "{}",
             line(&later, Paint::PLAIN)
         );
