@@ -134,8 +134,8 @@ fn collection_ends_the_flows_of_a_member_that_is_closed_and_both_ends_are_reset(
     let (shut, open) = (member_of(&one), member_of(&other));
     assert_ne!(shut, open);
     let mut members = world.plane.array::<Member>("MEMBERS");
-    let before = members.get(&shut, 0).unwrap();
-    members.set(shut, Member { hop: Hop::closed(), ..before }, 0).unwrap();
+    let before = members.get(&shut, 0).expect("an index of the array");
+    members.set(shut, Member { hop: Hop::closed(), ..before }, 0).expect("an index of the array");
     let data = |port| Craft::tcp(&family.from(port), &family.service(), ACK, 101, 501);
     assert_eq!(world.reason(&data(1)), Reason::DropNoNextHop, "nothing reaches it");
     assert_eq!(collect_until(&mut world, |kept| kept == 1, v6), 1);

@@ -115,21 +115,23 @@ pub fn weigh(facts: Facts<'_>) -> Weighed {
     let in_rotation = serving && facts.hop.is_ok() && !on_leave;
     let unshed = if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 };
     let mut effective = unshed;
-    if let Some((percent, why)) = facts.advised.filter(|_| unshed > 0) {
+    if let Some((percent, why)) = facts.advised {
         findings.push(Finding { kind: ReasonKind::Advised, cause: why.to_owned(), terms: None });
-        effective = if percent == 0 { 0 } else { (unshed * percent.min(100) / 100).max(1) };
-    }
-    let (factor, why) = facts.factor;
-    if effective == 0 || factor >= FULL {
-        return Weighed { unshed: effective, effective, findings };
+        effective = scaled(unshed, percent.min(100), 100);
     }
     let unshed = effective;
-    findings.push(Finding {
-        kind: ReasonKind::MemoryShort,
-        cause: format!("{factor}/16 of its weight: {why}"),
-        terms: None,
-    });
-    Weighed { unshed, effective: (unshed * u32::from(factor) / u32::from(FULL)).max(1), findings }
+    let (factor, why) = facts.factor;
+    if factor < FULL {
+        let cause = format!("{factor}/16 of its weight: {why}");
+        findings.push(Finding { kind: ReasonKind::MemoryShort, cause, terms: None });
+        effective = scaled(unshed, factor.into(), FULL.into());
+    }
+    Weighed { unshed, effective, findings }
+}
+
+/// A part of a weight: something, if there is something and a part of it.
+fn scaled(weight: u32, part: u32, of: u32) -> u32 {
+    if weight == 0 || part == 0 { 0 } else { (weight * part / of).max(1) }
 }
 
 /// Gives findings their history: a reason that stood before keeps its `since`.
