@@ -59,6 +59,14 @@ pub enum Kind {
     TooFew,
     /// None in rotation.
     NoneInRotation,
+    /// A server's memory is tight or exhausted.
+    MemoryShort,
+    /// A server's memory is going to run out.
+    MemoryEnds,
+    /// A server's memory cannot be read any more.
+    MemoryUnknown,
+    /// Less weight has not given a server more memory.
+    SheddingStuck,
     /// So many failed at once that the edge itself is suspected.
     EdgeSuspected,
     /// The file is not what runs.
@@ -85,13 +93,17 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
         Self::ReturnFailed,
         Self::TooFew,
         Self::NoneInRotation,
+        Self::MemoryShort,
+        Self::MemoryEnds,
+        Self::MemoryUnknown,
+        Self::SheddingStuck,
         Self::EdgeSuspected,
         Self::FileDiffers,
         Self::BadFile,
@@ -114,6 +126,10 @@ impl Kind {
             Self::ReturnFailed => "return_failed",
             Self::TooFew => "too_few",
             Self::NoneInRotation => "none_in_rotation",
+            Self::MemoryShort => "memory_short",
+            Self::MemoryEnds => "memory_ends",
+            Self::MemoryUnknown => "memory_unknown",
+            Self::SheddingStuck => "shedding_stuck",
             Self::EdgeSuspected => "edge_suspected",
             Self::FileDiffers => "file_differs",
             Self::BadFile => "bad_file",
@@ -134,6 +150,9 @@ impl Kind {
             Self::LeaseEnding => Severity::Info,
             Self::BackendDown
             | Self::TooFew
+            | Self::MemoryShort
+            | Self::MemoryUnknown
+            | Self::SheddingStuck
             | Self::FileDiffers
             | Self::AuditDrift
             | Self::NotRecorded
@@ -142,6 +161,7 @@ impl Kind {
             Self::Overdue
             | Self::ReturnFailed
             | Self::NoneInRotation
+            | Self::MemoryEnds
             | Self::EdgeSuspected
             | Self::BadFile
             | Self::NotApplied
@@ -157,7 +177,7 @@ impl Kind {
             Self::FileDiffers => 300,
             // A start decides within its grace; a refused write is tried again at once.
             Self::TooFew | Self::NoneInRotation | Self::NotApplied | Self::RouteFailing => 10,
-            Self::FlowsNearFull | Self::PortsNearFull => 30,
+            Self::FlowsNearFull | Self::PortsNearFull | Self::MemoryShort | Self::MemoryUnknown => 30,
             // What ends at its review ends by itself.
             Self::Overdue => 2,
             _ => 0,

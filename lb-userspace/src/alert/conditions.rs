@@ -8,6 +8,8 @@ use super::condition::{Condition, Kind};
 use crate::config::model::{Config, Service};
 use crate::control::daemon::{Topic, View};
 use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
+use crate::core::memory::forecast::Forecast;
+use crate::core::memory::tracker::Memory;
 use crate::core::reason::{Reason, ReasonKind};
 
 /// How much is in use of what is limited.
@@ -61,6 +63,7 @@ pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
         });
     }
     duties(&mut found, view, now);
+    memory(&mut found, view);
     file_and_warnings(&mut found, view);
     limits(&mut found, view, load);
     found
@@ -150,6 +153,52 @@ fn duties(found: &mut Vec<Condition>, view: &View, now: Time) {
             owner: removed.owner.clone(),
             since: Some(removed.since),
             ..of_scope(Kind::Overdue, &removed.scope, "/removed", summary)
+        });
+    }
+}
+
+fn memory(found: &mut Vec<Condition>, view: &View) {
+    for call in &view.roll_call.memory {
+        let name = &call.backend;
+        let owner = view.config.backends.get(name).and_then(|b| b.owner.clone());
+        let scope = Scope { backend: name.clone(), service: None };
+        let mut push = |kind, since, summary: String| {
+            found.push(Condition { owner: owner.clone(), since, ..of_scope(kind, &scope, "", summary) });
+        };
+        let free = call.headroom.map_or_else(String::new, |h| format!(", {:.0} % free", h * 100.0));
+        match &call.memory {
+            Memory::Tight | Memory::Exhausted => {
+                let summary = format!("memory of {name} is {}{free}", call.memory.name());
+                push(Kind::MemoryShort, Some(call.since), summary);
+            }
+            Memory::Unknown { why, .. } => {
+                push(Kind::MemoryUnknown, Some(call.since), format!("memory of {name} cannot be read: {why}"));
+            }
+            Memory::Ample | Memory::NotMonitored => {}
+        }
+        if let Some(since) = call.ends {
+            let summary = match call.forecast {
+                Forecast::Exhausts { near, middle, .. } => format!(
+                    "memory of {name} runs out in about {} min, {} min at the earliest{free}",
+                    middle.as_secs() / 60,
+                    near.as_secs() / 60
+                ),
+                Forecast::NoTrend | Forecast::CannotTell => format!("memory of {name} was running out{free}"),
+            };
+            push(Kind::MemoryEnds, Some(since), summary);
+        }
+    }
+    for member in &view.roll_call.stuck {
+        let service = view.config.services.iter().find(|s| s.name == member.service);
+        let summary = format!(
+            "{} in {}: less weight has not given it more memory in ten minutes; its load is not what fills it",
+            member.backend, member.service
+        );
+        found.push(Condition {
+            backend: Some(member.backend.clone()),
+            service: Some(member.service.clone()),
+            owner: service.and_then(|s| s.owner.clone()),
+            ..Condition::of(Kind::SheddingStuck, format!("{}/{}", member.service, member.backend), summary)
         });
     }
 }

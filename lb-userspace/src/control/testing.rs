@@ -174,6 +174,7 @@ pub(crate) fn view() -> View {
             leases: vec![],
             removed: vec![],
             memory: vec![],
+            stuck: vec![],
             suspicions: Vec::new(),
         },
         config: config.clone(),

@@ -396,6 +396,8 @@ pub struct RollCall {
     pub removed: Vec<Removed>,
     /// Memory of the servers that are monitored.
     pub memory: Vec<MemoryCall>,
+    /// Members that less weight has not given more memory.
+    pub stuck: Vec<MemberName>,
 }
 
 /// What is known of a server's memory.
@@ -413,6 +415,8 @@ pub struct MemoryCall {
     pub sample: Option<Sample>,
     /// When it ends.
     pub forecast: Forecast,
+    /// Since when the alarm stands that it is going to end, if it does.
+    pub ends: Option<Time>,
 }
 
 /// Most of a service's members failed at once: the edge itself is suspected.

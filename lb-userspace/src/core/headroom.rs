@@ -205,6 +205,7 @@ impl Core {
             headroom: m.tracker.headroom(),
             sample: m.tracker.last().map(|(_, sample)| *sample),
             forecast: m.forecaster.forecast(now),
+            ends: m.forecaster.raised().map(|since| since.seen_at(now)),
         };
         self.monitors.iter().map(call).collect()
     }

@@ -17,6 +17,7 @@ impl Core {
             leases: self.leases.values().map(|l| l.seen_at(now)).collect(),
             removed: self.removed.values().cloned().collect(),
             memory: self.memory_calls(now),
+            stuck: self.stuck.iter().cloned().collect(),
             suspicions: self
                 .suspected
                 .values()

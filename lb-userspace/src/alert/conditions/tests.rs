@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::model::ServiceName;
+use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::Warning;
 use crate::control::testing::{self, before};
-use crate::core::api::{LastProbe, Suspicion};
+use crate::core::api::{LastProbe, MemberName, MemoryCall, Suspicion};
 use crate::core::removed::Removed;
 
 fn keys(view: &View, load: &Load) -> BTreeSet<String> {
@@ -154,4 +154,41 @@ fn old_picture_is_the_only_trouble_told() {
     let view = calm();
     let found = conditions(&view, &Load::default(), view.roll_call.time + Duration::from_secs(31));
     assert_eq!(found.iter().map(Condition::key).collect::<Vec<_>>(), ["daemon_stuck"]);
+}
+
+#[test]
+fn memory_is_told_of_by_what_is_wrong_with_it() {
+    let mut view = calm();
+    view.roll_call.services[0].members[1].reasons.clear();
+    let of = |memory, headroom, forecast, ends| MemoryCall {
+        backend: BackendName::new("web-02").unwrap(),
+        memory,
+        since: before(60),
+        headroom,
+        sample: None,
+        forecast,
+        ends,
+    };
+    let exhausts = Forecast::Exhausts {
+        near: Duration::from_secs(900),
+        middle: Duration::from_secs(1500),
+        far: Duration::from_secs(3000),
+    };
+    let unknown = Memory::Unknown { since: before(60), why: "connection refused".into() };
+    for (call, key, says) in [
+        (of(Memory::Tight, Some(0.12), Forecast::NoTrend, None), "memory_short/*/web-02", "is tight, 12 % free"),
+        (of(unknown, None, Forecast::CannotTell, None), "memory_unknown/*/web-02", "connection refused"),
+        (of(Memory::Ample, Some(0.3), exhausts, Some(before(1))), "memory_ends/*/web-02", "in about 25 min, 15 min at"),
+    ] {
+        view.roll_call.memory = vec![call];
+        let found = conditions(&view, &Load::default(), view.roll_call.time);
+        let [one] = &found[..] else { panic!("{found:#?}") };
+        assert_eq!(one.key(), key);
+        assert!(one.summary.contains(says), "{}", one.summary);
+    }
+    view.roll_call.memory = vec![of(Memory::Ample, Some(0.5), exhausts, None)];
+    assert_eq!(keys(&view, &Load::default()), only([]), "a forecast alone is no alarm");
+    let (service, backend) = (view.config.services[0].name.clone(), BackendName::new("web-02").unwrap());
+    view.roll_call.stuck = vec![MemberName { service, backend }];
+    assert_eq!(keys(&view, &Load::default()), only(["shedding_stuck/www/web-02"]));
 }
