@@ -58,6 +58,18 @@ fn running(members: u8) -> World {
     world
 }
 
+fn drain(n: u8) -> Asked {
+    Asked {
+        scope: Scope { backend: backend(n).name, service: None },
+        kind: LeaseKind::Drain,
+        length: 60 * MINUTE,
+        owner: Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) },
+        reason: "kernel test".to_owned(),
+        recallable: true,
+        sure: true,
+    }
+}
+
 fn memory(world: &World, n: u8) -> Memory {
     let call = world.core.roll_call(world.now);
     call.memory.into_iter().find(|m| m.backend == backend(n).name).expect("it is monitored").memory
@@ -96,17 +108,7 @@ fn server_that_says_nothing_of_its_memory_is_unknown_and_keeps_its_weight() {
 #[test]
 fn drained_server_is_called_back_when_the_memory_of_the_others_is_short() {
     let mut world = running(2);
-    let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
-    let asked = Asked {
-        scope: Scope { backend: backend(2).name, service: None },
-        kind: LeaseKind::Drain,
-        length: 60 * MINUTE,
-        owner,
-        reason: "kernel test".to_owned(),
-        recallable: true,
-        sure: true,
-    };
-    world.take(asked).unwrap();
+    world.take(drain(2)).unwrap();
     world.run(10 * MINUTE);
     assert!(!world.members()[1].in_rotation);
     world.memory.insert(backend(1).name, 0.15);
@@ -114,6 +116,20 @@ fn drained_server_is_called_back_when_the_memory_of_the_others_is_short() {
     assert!(world.members()[1].in_rotation, "the outage that this project is about");
     let recalled = world.events.iter().find(|e| e.kind == EventKind::Recalled).expect("it is told");
     assert!(recalled.cause.contains("memory"), "{}", recalled.cause);
+}
+
+#[test]
+fn of_several_drained_servers_one_is_called_back_at_a_time() {
+    let mut world = running(4);
+    for n in [3, 4] {
+        world.take(drain(n)).unwrap();
+    }
+    world.run(MINUTE);
+    world.memory.insert(backend(1).name, 0.15);
+    world.memory.insert(backend(2).name, 0.15);
+    world.run_until(MINUTE, |w| w.seen(EventKind::Recalled) > 0);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.seen(EventKind::Recalled), 1, "with the first, not all that serve are short");
 }
 
 #[test]

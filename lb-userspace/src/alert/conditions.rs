@@ -171,6 +171,8 @@ fn memory(found: &mut Vec<Condition>, view: &View) {
                 let summary = format!("memory of {name} is {}{free}", call.memory.name());
                 push(Kind::MemoryShort, Some(call.since), summary);
             }
+            // Under a lease its agent may well be stopped.
+            Memory::Unknown { .. } if view.roll_call.leases.iter().any(|l| l.scope.backend == *name) => {}
             Memory::Unknown { why, .. } => {
                 push(Kind::MemoryUnknown, Some(call.since), format!("memory of {name} cannot be read: {why}"));
             }
@@ -224,7 +226,7 @@ fn file_and_warnings(found: &mut Vec<Condition>, view: &View) {
             Topic::NoFile => (Kind::FileDiffers, "gone"),
             Topic::Invariant => (Kind::InvariantBroken, ""),
             Topic::Drift => (Kind::AuditDrift, "maps"),
-            Topic::Unrepaired => (Kind::AuditDrift, "unrepaired"),
+            Topic::Unrepaired => (Kind::NotApplied, "unrepaired"),
             Topic::Detached => (Kind::AuditDrift, "program"),
             Topic::Pins => (Kind::AuditDrift, "pins"),
             Topic::Apply => (Kind::NotApplied, "maps"),

@@ -92,6 +92,11 @@ impl Tracker {
         }
     }
 
+    /// What was given out to be saved was not.
+    pub fn save_again(&mut self) {
+        self.changed = true;
+    }
+
     /// What the next daemon needs, if that changed since it was last asked for.
     pub fn to_save(&mut self, boot_id: &str) -> Option<Saved> {
         if !std::mem::take(&mut self.changed) {

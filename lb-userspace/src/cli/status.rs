@@ -237,7 +237,8 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         None => "none".to_owned(),
         Some(p) => format!("{} ago, {}", words::since(p.time, now), words::duration_ms(p.duration_ms)),
     };
-    let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now)).collect();
+    let on_leave = b.reasons.iter().any(|r| r.kind.is_lease());
+    let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now, on_leave && !r.kind.is_lease())).collect();
     vec![
         b.backend.as_str().into(),
         std::net::SocketAddr::new(b.address, b.port).into(),
@@ -267,11 +268,15 @@ fn memory(m: &MemoryStatus) -> (Tone, String) {
     }
 }
 
-/// `probe failed 4 m: connection refused (owner web team)`, and whether it stands longer than it should.
-fn reason(r: &ReasonStatus, now: Timestamp) -> String {
+/// `probe failed 4 m: connection refused (owner web team)`, and whether it stands longer than it should, unless it is
+/// excused.
+fn reason(r: &ReasonStatus, now: Timestamp, excused: bool) -> String {
     let owner = r.owner.as_ref().map(|o| format!(" (owner {o})")).unwrap_or_default();
-    let overdue =
-        if r.review_at < now { format!(", overdue {}", words::since(r.review_at, now)) } else { String::new() };
+    let overdue = if r.review_at < now && !excused {
+        format!(", overdue {}", words::since(r.review_at, now))
+    } else {
+        String::new()
+    };
     format!("{} {}: {}{owner}{overdue}", words::reason(r.kind), words::since(r.since, now), r.cause)
 }
 
@@ -426,6 +431,6 @@ mod tests {
         let status = status();
         let mut late = status.services[0].backends[1].reasons[0].clone();
         late.review_at = late.since;
-        assert!(reason(&late, status.time).ends_with("overdue 4 m"));
+        assert!(reason(&late, status.time, false).ends_with("overdue 4 m"));
     }
 }

@@ -31,7 +31,7 @@ fn concern(report: &CheckReport) -> Option<CheckState> {
     }
 }
 
-/// Tells people. The one place where the routes of the configuration are to be asked, once there are any.
+/// Tells people: one line, from which the unit's `OnFailure=` goes on. Alert routes are the daemon's, and it is gone.
 fn alert(state: CheckState, report: &CheckReport) {
     say(&line(state, report));
 }

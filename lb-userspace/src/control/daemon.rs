@@ -140,7 +140,6 @@ impl Topic {
     pub fn is_critical(self) -> bool {
         match self {
             Self::BadFile
-            | Self::Resume
             | Self::Invariant
             | Self::Apply
             | Self::Shortage
@@ -151,7 +150,9 @@ impl Topic {
             | Self::Addresses
             | Self::Collect
             | Self::Record => true,
-            Self::NoFile
+            // What could not be taken over does not mend itself either, but is told at the start, and no restart helps.
+            Self::Resume
+            | Self::NoFile
             | Self::Detached
             | Self::Drift
             | Self::State

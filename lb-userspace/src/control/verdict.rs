@@ -2,6 +2,7 @@
 //! check` and the heartbeat agree. Words for the whole pool are the first line of `status`; here are single findings.
 
 use super::schema::{BackendStatus, CheckState, Finding, ServiceStatus, Status};
+use crate::core::reason::ReasonKind;
 
 /// How the finding begins that no daemon runs.
 pub const DOWN: &str = "the daemon is down";
@@ -62,14 +63,19 @@ fn member(status: &Status, service: &ServiceStatus, b: &BackendStatus) -> Vec<Fi
     if b.reasons.is_empty() && lowered {
         // Without the daemon the cause is known to nobody; that it is down is critical already.
         let state = if status.daemon.running { CheckState::Critical } else { CheckState::Warning };
-        return vec![told(state, format!("{who}: out, or below its weight, without a known reason"))];
+        let text = format!("{who}: out, or below its weight, without a known reason");
+        return vec![Finding { state, text, in_verdict: !b.in_rotation }];
     }
+    let on_leave = b.reasons.iter().any(|r| r.kind.is_lease());
     let finding = |r: &super::schema::ReasonStatus| {
         let text = format!("{who}: {}: {}", r.kind.name().replace('_', " "), r.cause);
-        if r.review_at < status.time {
+        // Under a lease, what else is wrong is being worked on until its end.
+        if r.review_at < status.time && (r.kind.is_lease() || !on_leave) {
             new(CheckState::Critical, format!("{text}; overdue since {}", r.review_at))
         } else {
-            told(CheckState::Warning, text)
+            // The first line names who is out, and who is unverified.
+            let in_verdict = !b.in_rotation || r.kind == ReasonKind::Unverified;
+            Finding { state: CheckState::Warning, text, in_verdict }
         }
     };
     b.reasons.iter().map(finding).collect()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Core;
 use super::api::{EventKind, Output, Scope, Store};
-use super::lease::{Asked, DEFAULT, LeaseKind, Owner};
+use super::lease::{Asked, DEFAULT, Lease, LeaseKind, Owner, agent_of};
 use super::memory::advice::{Advice, Intent};
 use crate::config::memory::AgentCheck;
 use crate::config::model::{BackendName, Config};
@@ -35,6 +35,8 @@ pub struct Asking {
     /// The wish that was acted on. It is not acted on again before the agent has said something else, so that a recall is
     /// not undone at once.
     acted: Option<Intent>,
+    /// The wish that was refused, as people were told.
+    refused: Option<Intent>,
 }
 
 impl Core {
@@ -53,6 +55,7 @@ impl Core {
                     answered_ms: now_ms,
                     advice: Advice::default(),
                     acted: None,
+                    refused: None,
                 },
                 |asking| Asking {
                     check: Arc::new(check),
@@ -114,16 +117,34 @@ impl Core {
             self.event_of(&scope, EventKind::Advised, text);
             self.mark_dirty(&scope);
         }
-        if let Some(intent) = intent {
-            self.act_on(&scope, intent);
+        match intent {
+            Some(intent) => self.act_on(&scope, intent),
+            None => self.renew(&scope),
+        }
+    }
+
+    /// An agent that goes on saying the same keeps its lease: between two leases, flows would go to the server.
+    fn renew(&mut self, scope: &Scope) {
+        let Some(asking) = self.asked.get(&scope.backend) else { return };
+        let wanted = matches!(asking.acted, Some(Intent::Drain | Intent::Maintenance));
+        let soon = self.now + asking.check.interval * SILENT_AFTER;
+        let own = |l: &Lease| l.owner.name == agent_of(&scope.backend) && l.ends.boot_ms <= soon.boot_ms;
+        if !wanted || !self.leases.get(scope).is_some_and(own) {
+            return;
+        }
+        // Refused at the end of the longest lease: then it ends, which is told.
+        if let Ok(lease) = self.extended(scope, DEFAULT) {
+            self.outputs.push_back(Output::Store(Store::PutLease(lease.clone())));
+            self.take_lease(lease);
         }
     }
 
     fn act_on(&mut self, scope: &Scope, intent: Intent) {
         let Some(asking) = self.asked.get_mut(&scope.backend) else { return };
         asking.acted = Some(intent);
+        asking.refused.take_if(|refused| *refused != intent);
         let why = asking.advice.message.clone().unwrap_or_else(|| "advised by its agent".to_owned());
-        let name = format!("agent@{}", scope.backend);
+        let name = agent_of(&scope.backend);
         let own = self.leases.get(scope).map(|lease| lease.owner.name == name);
         let kind = match intent {
             Intent::Ready if own == Some(true) => return self.restore(scope, name),
@@ -132,7 +153,10 @@ impl Core {
             Intent::Maintenance => LeaseKind::Maintenance,
         };
         if own == Some(false) {
-            // Somebody else took it out already.
+            // Somebody else took it out already. When that is over, the wish counts.
+            if let Some(asking) = self.asked.get_mut(&scope.backend) {
+                asking.acted = None;
+            }
             return;
         }
         let asked = Asked {
@@ -150,6 +174,12 @@ impl Core {
                 self.take_lease(lease);
             }
             Err(refusal) => {
+                // Asked again with the next answer, told once.
+                let Some(asking) = self.asked.get_mut(&scope.backend) else { return };
+                asking.acted = None;
+                if asking.refused.replace(intent) == Some(intent) {
+                    return;
+                }
                 let cause = format!("its agent wants a {}, which is not granted: {refusal}", kind.name());
                 self.event_of(scope, EventKind::Advised, cause);
             }

@@ -60,6 +60,8 @@ impl Core {
             };
             self.monitors.insert(name.clone(), monitor);
         }
+        let (members, monitors) = (&self.members, &self.monitors);
+        self.stuck.retain(|name| members.contains_key(name) && monitors.contains_key(&name.backend));
         self.shedding.retain(|name, _| config.services.iter().any(|s| s.name == *name));
         self.shed_due.extend(config.services.iter().map(|s| s.name.clone()));
     }

@@ -47,13 +47,25 @@ pub enum ReasonKind {
     Maintenance,
     /// Its memory is short: it gets a part of its weight.
     MemoryShort,
-    /// Its own agent advises less, or none, of its weight.
+    /// Its own agent advises less of its weight.
     Advised,
+    /// Its own agent says that it is down, or should get nothing.
+    AgentDown,
     /// A lease is over; back as soon as a probe that began since has succeeded.
     Returning,
 }
 
 impl ReasonKind {
+    /// Whether it leaves a part of the weight: the member still serves, so it is not *out*, and may stand for longer.
+    pub const fn is_partial(self) -> bool {
+        matches!(self, Self::MemoryShort | Self::Advised)
+    }
+
+    /// Whether it is somebody's wish, with an end of its own.
+    pub const fn is_lease(self) -> bool {
+        matches!(self, Self::Drained | Self::Maintenance)
+    }
+
     /// The name that CLI and metrics print.
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,6 +77,7 @@ impl ReasonKind {
             Self::Maintenance => "maintenance",
             Self::MemoryShort => "memory_short",
             Self::Advised => "advised",
+            Self::AgentDown => "agent_down",
             Self::Returning => "returning",
         }
     }

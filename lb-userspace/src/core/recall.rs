@@ -16,15 +16,16 @@ impl Core {
         for service in &config.services {
             let needed = service.min_in_rotation as usize;
             let serving = self.on_duty(service);
+            let pressed = serving >= needed && self.is_pressed(service);
             let why = if serving < needed {
                 format!("service {}: {serving} in rotation, it needs {needed}", service.name)
-            } else if self.is_pressed(service) {
+            } else if pressed {
                 format!("service {}: the memory of all that are in rotation is short", service.name)
             } else {
                 self.short.remove(&service.name);
                 continue;
             };
-            match self.recallable(service) {
+            match self.recallable(service, pressed) {
                 Some(scope) => {
                     self.recall(&scope, why);
                     // Its probe may be due at once.
@@ -55,6 +56,14 @@ impl Core {
 
     /// Whether all that take new flows are known to be short of memory.
     fn is_pressed(&self, service: &Service) -> bool {
+        let called_back = |m: &Member| {
+            let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
+            self.members.get(&name).is_some_and(|w| w.returning.is_some() && w.health.is_serving())
+        };
+        // One at a time: whoever was called back must first show what it relieves.
+        if service.members.iter().any(called_back) {
+            return false;
+        }
         let mut serving = (service.members.iter())
             .filter(|m| {
                 let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
@@ -65,13 +74,20 @@ impl Core {
     }
 
     /// A drain that keeps a healthy member of the service out and may be ended: the one with the least time left.
-    fn recallable(&self, service: &Service) -> Option<Scope> {
+    fn recallable(&self, service: &Service, pressed: bool) -> Option<Scope> {
         let keeps_out = |scope: &Scope| {
             service.members.iter().any(|m| {
                 let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
                 let covering = self.leases.values().filter(|l| l.scope.covers(&name));
                 let alone = covering.count() == 1;
-                let well = self.members.get(&name).is_some_and(|w| w.health.is_serving() && w.returning.is_none());
+                // By a probe of this daemon's own: what was only adopted may be in the middle of a reboot.
+                let well = self.members.get(&name).is_some_and(|w| {
+                    let answered = w.probe.is_none() || w.health.last().is_some_and(|probe| probe.error.is_none());
+                    w.health.is_serving() && answered && w.returning.is_none()
+                });
+                let helps = self.advised(&m.backend).is_none_or(|(percent, _)| percent > 0)
+                    && !(pressed && self.is_short(&m.backend));
+                let well = well && helps;
                 scope.covers(&name) && alone && well && self.hops.usable(self.members[&name].endpoint.address).is_ok()
             })
         };
@@ -81,13 +97,20 @@ impl Core {
     }
 
     fn tell_too_few(&mut self, service: &ServiceName, why: String) {
-        let kept = |l: &&super::lease::Lease| l.scope.service.as_ref().is_none_or(|s| s == service);
+        let Some(config) = &self.config else { return };
+        let Some(found) = config.services.iter().find(|s| s.name == *service) else { return };
+        let kept = |l: &&super::lease::Lease| {
+            let covers =
+                |m: &Member| l.scope.covers(&MemberName { service: service.clone(), backend: m.backend.clone() });
+            found.members.iter().any(covers)
+        };
         let Some(lease) = self.leases.values().find(kept) else { return };
         if self.short.contains(service) {
             return;
         }
+        let place = lease.scope.service.as_ref().map(|s| format!(" --service {s}")).unwrap_or_default();
         let cause = format!(
-            "{why}; {} is {} by {} ({}) and is not called back by itself: `rollcall backend restore {}`",
+            "{why}; {} is {} by {} ({}) and is not called back by itself: `rollcall backend restore {}{place}`",
             lease.scope.backend,
             lease.kind.participle(),
             lease.owner.name,

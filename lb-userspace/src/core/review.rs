@@ -27,8 +27,12 @@ impl Core {
         let now = self.now;
         while self.reviews.first().is_some_and(|(at, ..)| *at <= now.boot_ms) {
             let Some((_, name, kind)) = self.reviews.pop_first() else { break };
-            let reason = self.members.get(&name).and_then(|m| m.reasons.iter().find(|r| r.kind == kind));
-            let Some(reason) = reason else { continue };
+            let Some(reasons) = self.members.get(&name).map(|m| &m.reasons) else { continue };
+            let Some(reason) = reasons.iter().find(|r| r.kind == kind) else { continue };
+            // Under a lease, what else is wrong is being worked on. Its end begins a review of its own.
+            if !kind.is_lease() && reasons.iter().any(|r| r.kind.is_lease()) {
+                continue;
+            }
             let minutes = now.boot_ms.saturating_sub(reason.since.boot_ms) / 60_000;
             let owner = reason.owner.as_deref().unwrap_or("nobody");
             let cause = format!("{} for {minutes} min: {}; {owner} answers for it", kind.name(), reason.cause);

@@ -52,7 +52,8 @@ impl Core {
             }
         }
         if let Some(member) = self.members.get_mut(name) {
-            member.held = true;
+            // What was out before stays out.
+            member.held = member.in_rotation;
         }
     }
 

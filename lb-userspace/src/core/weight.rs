@@ -11,6 +11,8 @@ use super::lease::Lease;
 use super::memory::shed::FULL;
 use super::reason::{Reason, ReasonKind};
 
+/// How long a part of a weight may be missing before that escalates: what is shed comes back in hours, not minutes.
+const PARTIAL: Duration = Duration::from_secs(24 * 3600);
 /// Units of effective weight per configured unit.
 pub const UNIT: u32 = 256;
 
@@ -116,7 +118,8 @@ pub fn weigh(facts: Facts<'_>) -> Weighed {
     let unshed = if in_rotation { u32::from(facts.configured.get()) * UNIT } else { 0 };
     let mut effective = unshed;
     if let Some((percent, why)) = facts.advised {
-        findings.push(Finding { kind: ReasonKind::Advised, cause: why.to_owned(), terms: None });
+        let kind = if percent == 0 { ReasonKind::AgentDown } else { ReasonKind::Advised };
+        findings.push(Finding { kind, cause: why.to_owned(), terms: None });
         effective = scaled(unshed, percent.min(100), 100);
     }
     let unshed = effective;
@@ -146,7 +149,10 @@ pub fn with_history(
         let since = before.iter().find(|r| r.kind == kind).map_or(now, |r| r.since);
         let owner = owner.map(str::to_owned);
         match terms {
-            None => Reason { kind, since, cause, owner, review_at: since + expected_out },
+            None => {
+                let term = if kind.is_partial() { expected_out.max(PARTIAL) } else { expected_out };
+                Reason { kind, since, cause, owner, review_at: since + term }
+            }
             Some(t) => Reason { kind, since: t.since, cause, owner: t.owner.or(owner), review_at: t.review_at },
         }
     };

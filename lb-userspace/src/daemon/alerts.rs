@@ -143,6 +143,9 @@ impl Alerts {
         let board = self.tracker.board(&routes.alert_routes, clock::now());
         if let Some(saved) = self.tracker.to_save(&self.boot_id) {
             let written = block_in_place(|| save(&self.file, &saved));
+            if written.is_err() {
+                self.tracker.save_again();
+            }
             self.unsaved = written.err().map(|e| {
                 format!(
                     "{}: {e}; a restart would send alerts again, or not send that they are over",

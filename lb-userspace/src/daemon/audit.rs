@@ -103,9 +103,11 @@ impl Actor {
             if !self.astray().is_empty() {
                 self.place_again().await;
             }
-            let after: Vec<Difference> =
-                self.differences().unwrap_or_default().into_iter().chain(self.astray()).collect();
-            repaired = before.iter().filter(|d| !after.contains(d)).map(ToString::to_string).collect();
+            // If nothing can be read, nothing is known to be repaired; the checks below say why.
+            if let Ok(after) = self.differences() {
+                let after: Vec<Difference> = after.into_iter().chain(self.astray()).collect();
+                repaired = before.iter().filter(|d| !after.contains(d)).map(ToString::to_string).collect();
+            }
         }
         let mut checks = self.maps_checks();
         checks.push(self.tables_check());

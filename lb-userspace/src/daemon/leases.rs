@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 
 use super::actor::Actor;
+use super::error::system;
 use super::requests::SETTLE;
 use super::{clock, record, who};
 use crate::control::daemon::{self, ControlError, Duty, DutyOutcome, ErrorCode};
@@ -55,6 +56,12 @@ impl Actor {
 
     /// Stores a lease, then lets it begin. One that cannot be stored is not granted: a restart would end it unseen.
     fn begin(&mut self, lease: Lease) -> Result<Lease, ControlError> {
+        // What waits to be recorded may be the end of this scope's last lease: recorded later, it would end this one.
+        self.store_rest();
+        if self.has_unrecorded_duties() {
+            return Err(system("ends of earlier leases could not be recorded yet, so no new one can be")
+                .with_hint("mend what `rollcall status` warns of, a full disk perhaps; then repeat"));
+        }
         block_in_place(|| if record::fails() { Err(record::full()) } else { self.journal.put_lease(&lease) })?;
         self.input(Input::Lease(Box::new(lease.clone())));
         Ok(lease)

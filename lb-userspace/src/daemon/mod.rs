@@ -151,7 +151,8 @@ async fn serve(
     let server = tokio::spawn(listeners.serve(handle, stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));
-    let result = actor.await.map_err(|e| system(format!("the daemon's main task failed: {e}")))?;
+    // Also after a panic: the last events are then needed most.
+    let result = actor.await.unwrap_or_else(|e| Err(system(format!("the daemon's main task failed: {e}"))));
     notify::send(notify::STOPPING);
     collector.abort();
     heartbeat.abort();

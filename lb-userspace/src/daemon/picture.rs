@@ -134,6 +134,9 @@ impl Picture {
             | EventKind::Overdue
             | EventKind::DriftFound
             | EventKind::DriftLeft
+            | EventKind::MemoryShort
+            | EventKind::MemoryEnds
+            | EventKind::SheddingStuck
             | EventKind::AlertFired => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }

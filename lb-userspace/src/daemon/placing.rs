@@ -192,7 +192,9 @@ impl Actor {
         match self.attach(&config) {
             Ok(()) => {
                 drop(self.place_addresses(&config).await);
-                let back = std::mem::take(&mut self.upkeep.auditor.gone);
+                let mut back = std::mem::take(&mut self.upkeep.auditor.gone);
+                // One that the configuration no longer names has not come back.
+                back.retain(|name| interfaces(&config).contains(name));
                 self.tell_of_interfaces(&back, "the program is again on", EventKind::DriftRepaired);
             }
             Err(e) => self.picture.warn(Topic::Attach, format!("the program cannot be put back: {e}")),

@@ -24,6 +24,8 @@ pub struct Unrecorded {
     duties: VecDeque<Store>,
     /// That all removals up to the configuration that runs are recorded.
     account: bool,
+    /// That the daemon is there.
+    mark: bool,
 }
 
 impl Actor {
@@ -43,7 +45,13 @@ impl Actor {
         self.store_rest();
     }
 
-    fn store_rest(&mut self) {
+    /// Whether ends of leases or removals wait to be kept.
+    pub(super) fn has_unrecorded_duties(&self) -> bool {
+        !self.unrecorded.duties.is_empty()
+    }
+
+    /// Tries to keep what could not be kept before.
+    pub(super) fn store_rest(&mut self) {
         while let Some(store) = self.unrecorded.duties.front() {
             let stored = block_in_place(|| if fails() { Err(full()) } else { self.journal.store(store) });
             match stored {
@@ -52,6 +60,16 @@ impl Actor {
             }
         }
         self.all_recorded();
+    }
+
+    /// Notes that the daemon is there now: after a reboot, leases are counted from the last such moment.
+    pub(super) fn mark(&mut self) {
+        let noted = block_in_place(|| if fails() { Err(full()) } else { self.journal.set_mark(clock::now()) });
+        self.unrecorded.mark = noted.is_err();
+        match noted {
+            Ok(()) => self.all_recorded(),
+            Err(e) => self.unrecordable("when the daemon was last there", &e),
+        }
     }
 
     /// Notes that whoever left up to the configuration that runs is recorded.
@@ -67,6 +85,14 @@ impl Actor {
 
     /// Records the change that runs now.
     pub(super) fn record(&mut self, change: Change) {
+        // First of all who was removed: a revision without that would hide it from the next start.
+        if self.has_unrecorded_duties() {
+            self.store_rest();
+        }
+        if self.has_unrecorded_duties() {
+            self.unrecorded.revision = Some(change);
+            return;
+        }
         let recorded =
             block_in_place(|| if fails() { Err(full()) } else { self.journal.commit(&change, clock::now()) });
         match recorded {
@@ -99,14 +125,17 @@ impl Actor {
 
     /// Tries again what could not be recorded.
     pub(super) fn record_again(&mut self) {
+        if self.has_unrecorded_duties() {
+            self.store_rest();
+        }
         if let Some(change) = self.unrecorded.revision.take() {
             self.record(change);
         }
         if self.unrecorded.addresses {
             self.remember(self.net.own.clone());
         }
-        if !self.unrecorded.duties.is_empty() {
-            self.store_rest();
+        if self.unrecorded.mark {
+            self.mark();
         }
         if self.unrecorded.account {
             self.account();
@@ -114,8 +143,8 @@ impl Actor {
     }
 
     fn all_recorded(&mut self) {
-        let Unrecorded { revision, addresses, duties, account } = &self.unrecorded;
-        if revision.is_none() && !addresses && duties.is_empty() && !account {
+        let Unrecorded { revision, addresses, duties, account, mark } = &self.unrecorded;
+        if revision.is_none() && !addresses && duties.is_empty() && !account && !mark {
             self.picture.clear(Topic::Record);
         }
     }

@@ -114,10 +114,8 @@ impl Actor {
             self.upkeep.beside(read, |_| None);
         }
         self.watch_again().await;
-        if self.upkeep.seconds % MARK_EVERY == 1
-            && let Err(e) = block_in_place(|| self.journal.set_mark(clock::now()))
-        {
-            self.picture.warn(Topic::Record, e.message);
+        if self.upkeep.seconds % MARK_EVERY == 1 {
+            self.mark();
         }
         if self.upkeep.seconds.is_multiple_of(LOOK_EVERY) {
             self.look_at_file();

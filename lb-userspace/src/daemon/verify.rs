@@ -123,7 +123,8 @@ impl Actor {
 
     async fn verify_program(&mut self) {
         if let Err(e) = block_in_place(|| self.plane.attached()) {
-            return self.picture.warn(Topic::Attach, format!("cannot see where the program is: {e}"));
+            self.upkeep.drift = Some(Instant::now());
+            return self.picture.warn(Topic::Detached, format!("cannot see where the program is: {e}"));
         }
         let lost = self.lost();
         if lost.is_empty() {

@@ -193,7 +193,7 @@ pub struct NextHop {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReasonStatus {
     /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`, `drained`,
-    /// `maintenance`, `returning`; later versions add kinds.
+    /// `maintenance`, `returning`, `memory_short`, `advised`, `agent_down`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: ReasonKind,
     /// Since when it holds.
@@ -255,7 +255,8 @@ pub struct EventStatus {
     pub time: Timestamp,
     /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
     /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
-    /// `forgotten`, `decommissioned`, `overdue`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
+    /// `forgotten`, `decommissioned`, `overdue`, `memory_short`, `memory_ample`, `memory_unknown`, `memory_ends`,
+    /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
     /// `alert_resolved` or `alert_delivered`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,

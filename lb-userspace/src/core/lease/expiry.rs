@@ -93,7 +93,7 @@ impl Core {
         self.reminded.remove(scope);
         self.outputs.push_back(Output::Store(Store::DropLease(scope.clone())));
         let what = format!("the {} by {} ({})", lease.kind.name(), lease.owner.name, lease.reason);
-        if end == End::Expired {
+        if end == End::Expired && lease.owner.name == super::agent_of(&scope.backend) {
             self.forget_wish(scope);
         }
         let (kind, by, cause) = match end {

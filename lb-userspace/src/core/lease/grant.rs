@@ -136,6 +136,9 @@ impl Core {
                     service.members.len()
                 )));
             }
+            if rest == 0 {
+                doubts.push(format!("service {}: nothing would be left in rotation", service.name));
+            }
             if rest == 1 {
                 let last = service.members.iter().find(|m| m.backend != alone.backend && weighs(&m.backend));
                 let last = last.map_or("nothing", |m| m.backend.as_str());

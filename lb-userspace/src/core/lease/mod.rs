@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{Scope, Time};
 use super::reason::ReasonKind;
+use crate::config::model::BackendName;
 
 pub use grant::{Asked, Refusal};
 
@@ -102,6 +103,11 @@ pub struct Lease {
     pub boot_id: String,
     /// Whether the server may be called back before the end if the others become too few.
     pub recallable: bool,
+}
+
+/// Whose the leases are that a server's own agent asked for.
+pub fn agent_of(backend: &BackendName) -> String {
+    format!("agent@{backend}")
 }
 
 /// A moment that was certainly reached, in some boot.

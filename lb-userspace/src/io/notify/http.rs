@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::excerpt;
@@ -41,10 +42,13 @@ async fn connect(url: &HttpUrl) -> Result<TcpStream, String> {
     let place = (url.host.as_str(), url.port.get());
     let addresses: Vec<SocketAddr> = lookup_host(place).await.map_err(|e| format!("{}: {e}", url.host))?.collect();
     let mut last = format!("{} has no address", url.host);
+    // One that does not answer must not take all the time from the next.
+    let share = super::EXCHANGE / u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1).max(2);
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(e) => last = format!("{address}: {}", words(&e)),
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(e)) => last = format!("{address}: {}", words(&e)),
+            Err(_) => last = format!("{address}: no answer"),
         }
     }
     Err(last)
