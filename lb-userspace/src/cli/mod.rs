@@ -50,7 +50,8 @@ Exit codes:
   66  no such service, backend or lease
   69  the daemon is not running; status, stats, flows and the lists then show what it left
   71  the kernel or the system refused
-  75  the file changed meanwhile, or something else edits it; or too few would be left
+  75  the file changed meanwhile, something else edits it, or another daemon runs; or too few would be
+      left in rotation (a single one without --yes)
   77  no permission: groups rollcall (read) and rollcall-admin (change)
   78  the configuration is wrong, or would be
 check and watch have codes of their own: see their help";

@@ -396,9 +396,9 @@ pub(super) const KEYS: &[Key] = &[
         Backend,
         "owner",
         "string, 1 to 255 bytes",
-        Means("the service's owner"),
+        Means("nobody is named"),
         "\"web team\"",
-        "Who is called when it is out.",
+        "Who is called for its memory, and when it is out of a service that has no owner of its own.",
     ),
     key(
         Memory,

@@ -46,7 +46,7 @@ fn crowded(service: &Service) -> Option<String> {
     (service.algorithm == Algorithm::Maglev && service.table_size < wanted).then(|| {
         format!(
             "service {}: {members} members share {} slots, fewer than {SLOTS_PER_MEMBER} each, so their shares are uneven; set \
-             table_size = {} or more, which takes effect with a new data plane",
+             table_size = {} or more, which is fixed for the life of the service",
             service.name,
             service.table_size,
             next_prime(wanted)

@@ -90,8 +90,8 @@ pub(crate) fn port(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
 pub(crate) fn weight(value: &DeValue<'_>) -> Parsed<NonZeroU16> {
     let zero = value.as_integer().is_some_and(|n| !n.as_str().is_empty() && n.as_str().bytes().all(|b| b == b'0'));
     if zero {
-        let instead = "to take a server out, remove it from the service (rollcall backend remove): its connections go on until \
-                       they end, and rollcall backend add brings it back";
+        let instead = "to take a server out for a while, drain it (rollcall backend drain): its connections go on until they \
+                       end, and it comes back by itself";
         return Err(Refusal::with("must be 1 to 65535", instead));
     }
     port(value)

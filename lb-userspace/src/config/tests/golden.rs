@@ -254,7 +254,7 @@ seed = -1
 #[case::weight_zero(
     "weight = 3",
     "weight = 0",
-    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out, remove it from the service (rollcall backend remove): its connections go on until they end, and rollcall backend add brings it back"
+    "r.toml:32:10: service.web.member.s2.weight = 0: must be 1 to 65535; to take a server out for a while, drain it (rollcall backend drain): its connections go on until they end, and it comes back by itself"
 )]
 #[case::weight_negative(
     "weight = 3",
