@@ -530,5 +530,5 @@ fn parse_of_a_file_with_many_errors_reports_all_in_order() {
 #[test]
 fn weight_of_zero_names_the_verb_that_takes_a_server_out() {
     let errors = parse(&GOOD.replace("weight = 3", "weight = 0")).unwrap_err();
-    assert!(errors.contains("rollcall backend remove"));
+    assert!(errors.contains("rollcall backend drain"));
 }

@@ -178,7 +178,7 @@ fn table_with_fewer_than_a_thousand_slots_for_each_member_is_linted() {
         lines("table_size = 1999"),
         [
             "service web: 2 members share 1999 slots, fewer than 1000 each, so their shares are uneven; set table_size = 2003 \
-          or more, which takes effect with a new data plane"
+          or more, which is fixed for the life of the service"
         ]
     );
     assert_eq!(lines("table_size = 1999\nalgorithm = \"round-robin\""), [""; 0]);
