@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, IsTerminal};
 
-use super::output::{Paint, say};
+use super::output::{self, Paint};
 use super::{Context, Outcome};
 use crate::config::ConfigError;
 use crate::control::daemon::{ControlError, ErrorCode};
@@ -47,11 +47,7 @@ fn confirm() -> Result<(), ControlError> {
         return Err(ControlError::new(ErrorCode::Usage, "down ends every connection through this host")
             .with_hint("say --yes to do it without being asked"));
     }
-    let refused = || ControlError::new(ErrorCode::Usage, "not confirmed; nothing was changed");
-    let mut answer = String::new();
-    say("This ends every connection through this host. Take the data plane down? [y/N] ");
-    std::io::stdin().read_line(&mut answer).map_err(|_| refused())?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
+    output::confirm("This ends every connection through this host. Take the data plane down?", ErrorCode::Usage)
 }
 
 /// A file that is there but wrong may have named other places: then what to remove is not known.

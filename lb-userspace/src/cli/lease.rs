@@ -1,17 +1,17 @@
 //! `rollcall backend drain|maintenance|extend|restore|forget`: a server's absence has an owner, a reason and an end.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::backend::name;
-use super::output::{Paint, Tone};
+use super::output::{self, Paint, Tone};
 use super::{Context, Outcome, words};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::{ControlError, Duty, ErrorCode};
 use crate::control::schema::{DutyDone, LeaseStatus};
-use crate::core::api::Scope;
+use crate::core::api::{Scope, millis};
 use crate::core::lease::{self, LeaseKind};
 
 pub(super) const TAKE_HELP: &str = "\
@@ -128,12 +128,8 @@ fn show(context: &Context, done: DutyDone) -> Outcome {
 }
 
 fn confirm(evidence: &ControlError, kind: LeaseKind, name: &BackendName) -> Result<(), ControlError> {
-    let refused = || ControlError::new(ErrorCode::Unconfirmed, "not confirmed; nothing was changed");
-    let mut answer = String::new();
-    eprint!("{}. {} {name} all the same? [y/N] ", evidence.message, kind.name());
-    std::io::stderr().flush().map_err(|_| refused())?;
-    std::io::stdin().read_line(&mut answer).map_err(|_| refused())?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
+    let question = format!("{}. {} {name} all the same?", evidence.message, kind.name());
+    output::confirm(&question, ErrorCode::Unconfirmed)
 }
 
 fn render(done: &DutyDone, paint: Paint, now: Timestamp) -> String {
@@ -171,10 +167,6 @@ pub(super) fn time_left(lease: &LeaseStatus, now: Timestamp) -> String {
     } else {
         format!("over for {}, not ended because the daemon is down", words::since(lease.ends, now))
     }
-}
-
-fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A running daemon ends a lease well within this time.

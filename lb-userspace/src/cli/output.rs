@@ -99,6 +99,15 @@ fn columns() -> Option<usize> {
     (result == 0 && size.ws_col > 0).then(|| size.ws_col.into())
 }
 
+/// Asks on the terminal. Anything but a yes is an error of this class, and nothing was changed.
+pub(super) fn confirm(question: &str, refusal: ErrorCode) -> Result<(), ControlError> {
+    let refused = || ControlError::new(refusal, "not confirmed; nothing was changed");
+    let mut answer = String::new();
+    say(&format!("{question} [y/N] "));
+    std::io::stdin().read_line(&mut answer).map_err(|_| refused())?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused()) }
+}
+
 /// Standard output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {

@@ -6,10 +6,9 @@
 //! once took down does not stay down for ever.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Core;
-use super::api::{EventKind, Output, Scope, Store};
+use super::api::{EventKind, Output, Scope, Store, millis};
 use super::lease::{Asked, DEFAULT, Lease, LeaseKind, Owner, agent_of};
 use super::memory::advice::{Advice, Intent};
 use crate::config::memory::AgentCheck;
@@ -208,8 +207,4 @@ impl Core {
     pub(super) fn next_question(&self) -> Option<u64> {
         self.asked.values().map(|a| a.at_ms).min()
     }
-}
-
-fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,7 @@ use super::memory::tracker::Memory;
 use super::reason::Reason;
 use super::removed::Removed;
 use crate::config::memory::{AgentCheck, MemorySource};
-use crate::config::model::{BackendName, Config, Listen, Probe, ServiceName};
+use crate::config::model::{BackendName, Config, Listen, Member, Probe, Service, ServiceName};
 
 /// A wall clock that departs so far from the other was set.
 const SET_AT_LEAST_MS: u64 = 2000;
@@ -43,11 +43,16 @@ impl Time {
     }
 }
 
+/// A duration in ms; what is longer than they can count is as long as they can.
+pub fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl std::ops::Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, d: Duration) -> Self {
-        let ms = u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(d);
         Self {
             boot_ms: self.boot_ms.saturating_add(ms),
             wall_ms: self.wall_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)),
@@ -62,6 +67,13 @@ pub struct MemberName {
     pub service: ServiceName,
     /// The backend.
     pub backend: BackendName,
+}
+
+impl MemberName {
+    /// The name of a service's configured member.
+    pub fn of(service: &Service, member: &Member) -> Self {
+        Self { service: service.name.clone(), backend: member.backend.clone() }
+    }
 }
 
 impl std::fmt::Display for MemberName {

@@ -52,7 +52,7 @@ impl Core {
             for member in &service.members {
                 let backend = config.backends.get(&member.backend);
                 let Some(address) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
-                let name = MemberName { service: service.name.clone(), backend: member.backend.clone() };
+                let name = MemberName::of(service, member);
                 let endpoint = Endpoint { listen: service.listen, address, port: member.port };
                 let kept = old.take(&name, &endpoint);
                 // Results of probes of another name, endpoint or kind must not count.
@@ -111,7 +111,7 @@ impl Core {
         let found = if first && self.adopted { self.find_in_kernel(&endpoint) } else { None };
         let serving = found.is_some_and(|id| self.kernel.is_in_a_table(id));
         // What a lease kept out may well be healthy; its return asks for a probe anyway.
-        let leased = self.leases.keys().any(|scope| scope.covers(name));
+        let leased = self.is_leased(name);
         let origin = match found {
             Some(_) => Origin::Adopted { serving: serving || leased },
             None if first && !self.adopted => Origin::Cold,

@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
     fn recipe(&mut self, service: &Service, id: ServiceId) -> Recipe {
         let mut entries = Vec::new();
         for member in &service.members {
-            let name = MemberName { service: service.name.clone(), backend: member.backend.clone() };
+            let name = MemberName::of(service, member);
             let backend = self.request.config.backends.get(&member.backend);
             let Some(ip) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
             let wanted = KernelMember {

@@ -138,7 +138,7 @@ impl Core {
         let Some(config) = self.config.clone() else { return };
         for service in config.services.iter().filter(|s| dirty.contains(&s.name)) {
             for entry in &service.members {
-                let name = MemberName { service: service.name.clone(), backend: entry.backend.clone() };
+                let name = MemberName::of(service, entry);
                 let (factor, why) = self.factor(&name);
                 let advised = self.advised(&entry.backend);
                 let Some(member) = self.members.get_mut(&name) else { continue };

@@ -71,7 +71,7 @@ impl Frozen<'_> {
         let held = self.kernel.members.iter().find(|(_, m)| known(m));
         let own = held.and_then(|(id, _)| slots.get(id)).copied().unwrap_or(0);
         let size: u32 = slots.values().sum();
-        let name = MemberName { service: service.name.clone(), backend: member.backend.clone() };
+        let name = MemberName::of(service, member);
         let lease = self.leases.iter().find(|lease| lease.scope.covers(&name));
         Some(MemberCall {
             backend: name.backend,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
-use super::api::{EventKind, MemberName, MemoryCall, Output, Scope, Time};
+use super::api::{EventKind, MemberName, MemoryCall, Output, Scope, Time, millis};
 use super::memory::forecast::{self, Forecast, Forecaster};
 use super::memory::sample::Sample;
 use super::memory::shed;
@@ -42,7 +42,7 @@ impl Core {
             let settings =
                 Settings { thresholds: Thresholds::default(), interval: source.interval, silent_after: SILENT_AFTER };
             let kept = old.remove(name).filter(|m| m.source.kind == source.kind && m.source.to == source.to);
-            let interval_ms = u64::try_from(source.interval.as_millis()).unwrap_or(u64::MAX);
+            let interval_ms = millis(source.interval);
             let monitor = match kept {
                 Some(mut monitor) => {
                     monitor.tracker.configure(settings);
@@ -78,7 +78,7 @@ impl Core {
                 }
                 self.last_reading += 1;
                 monitor.open = Some(self.last_reading);
-                let interval_ms = u64::try_from(monitor.source.interval.as_millis()).unwrap_or(u64::MAX).max(1);
+                let interval_ms = millis(monitor.source.interval).max(1);
                 monitor.at_ms = now.boot_ms.saturating_add(interval_ms);
                 let (backend, id, source) = (name.clone(), self.last_reading, monitor.source.clone());
                 self.outputs.push_back(Output::ReadMemory { backend, id, source });
@@ -146,8 +146,7 @@ impl Core {
                 continue;
             }
             let members = service.members.iter().filter_map(|m| {
-                let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
-                let watched = self.members.get(&name)?;
+                let watched = self.members.get(&MemberName::of(service, m))?;
                 let tracker = self.monitors.get(&m.backend).map(|monitor| &monitor.tracker);
                 Some(shed::Member {
                     backend: &m.backend,

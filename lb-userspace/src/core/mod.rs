@@ -50,7 +50,7 @@ use self::lease::{Lease, LeaseKind};
 use self::removed::Removed;
 use self::schedule::Schedule;
 use self::watched::Watched;
-use crate::config::model::{BackendName, Config, ServiceName};
+use crate::config::model::{BackendName, Config, Member, Service, ServiceName};
 
 /// The core. See the module.
 pub struct Core {
@@ -303,6 +303,16 @@ impl Core {
         {
             self.event(None, EventKind::Configured, cause);
         }
+    }
+
+    /// A configured member, as it is watched.
+    fn watched(&self, service: &Service, member: &Member) -> Option<&Watched> {
+        self.members.get(&MemberName::of(service, member))
+    }
+
+    /// Whether someone took the member out.
+    fn is_leased(&self, name: &MemberName) -> bool {
+        self.leases.keys().any(|scope| scope.covers(name))
     }
 
     fn event(&mut self, member: Option<&MemberName>, kind: EventKind, cause: String) {

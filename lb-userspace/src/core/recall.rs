@@ -3,8 +3,9 @@
 
 use super::Core;
 use super::api::{EventKind, Health, MemberName, Scope};
-use super::lease::LeaseKind;
-use crate::config::model::{Member, Service, ServiceName};
+use super::lease::{Lease, LeaseKind};
+use super::watched::Watched;
+use crate::config::model::{Member, Service};
 
 impl Core {
     /// Looks whether every service has as many in rotation as it needs.
@@ -32,7 +33,7 @@ impl Core {
                     self.run_timers();
                     self.weigh();
                 }
-                None => self.tell_too_few(&service.name, why),
+                None => self.tell_too_few(service, why),
             }
         }
     }
@@ -41,9 +42,8 @@ impl Core {
     /// return, is under way, or their neighbour has not been asked.
     fn on_duty(&self, service: &Service) -> usize {
         let decided_or_soon = |m: &&Member| {
-            let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
-            let Some(member) = self.members.get(&name) else { return false };
-            if self.leases.keys().any(|scope| scope.covers(&name)) {
+            let Some(member) = self.watched(service, m) else { return false };
+            if self.is_leased(&MemberName::of(service, m)) {
                 return false;
             }
             let undecided = member.health.health() == Health::Unknown && !member.health.is_unverified();
@@ -56,20 +56,13 @@ impl Core {
 
     /// Whether all that take new flows are known to be short of memory.
     fn is_pressed(&self, service: &Service) -> bool {
-        let called_back = |m: &Member| {
-            let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
-            self.members.get(&name).is_some_and(|w| w.returning.is_some() && w.health.is_serving())
-        };
+        let called_back = |w: &Watched| w.returning.is_some() && w.health.is_serving();
         // One at a time: whoever was called back must first show what it relieves.
-        if service.members.iter().any(called_back) {
+        if service.members.iter().any(|m| self.watched(service, m).is_some_and(called_back)) {
             return false;
         }
-        let mut serving = (service.members.iter())
-            .filter(|m| {
-                let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
-                self.members.get(&name).is_some_and(|watched| watched.effective > 0)
-            })
-            .peekable();
+        let takes_flows = |m: &&Member| self.watched(service, m).is_some_and(|w| w.effective > 0);
+        let mut serving = service.members.iter().filter(takes_flows).peekable();
         serving.peek().is_some() && serving.all(|m| self.is_short(&m.backend))
     }
 
@@ -77,18 +70,15 @@ impl Core {
     fn recallable(&self, service: &Service, pressed: bool) -> Option<Scope> {
         let keeps_out = |scope: &Scope| {
             service.members.iter().any(|m| {
-                let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
-                let covering = self.leases.values().filter(|l| l.scope.covers(&name));
-                let alone = covering.count() == 1;
+                let name = MemberName::of(service, m);
+                let Some(w) = self.members.get(&name).filter(|_| scope.covers(&name)) else { return false };
+                let alone = self.leases.keys().filter(|other| other.covers(&name)).count() == 1;
                 // By a probe of this daemon's own: what was only adopted may be in the middle of a reboot.
-                let well = self.members.get(&name).is_some_and(|w| {
-                    let answered = w.probe.is_none() || w.health.last().is_some_and(|probe| probe.error.is_none());
-                    w.health.is_serving() && answered && w.returning.is_none()
-                });
+                let answered = w.probe.is_none() || w.health.last().is_some_and(|probe| probe.error.is_none());
+                let well = w.health.is_serving() && answered && w.returning.is_none();
                 let helps = self.advised(&m.backend).is_none_or(|(percent, _)| percent > 0)
                     && !(pressed && self.is_short(&m.backend));
-                let well = well && helps;
-                scope.covers(&name) && alone && well && self.hops.usable(self.members[&name].endpoint.address).is_ok()
+                alone && well && helps && self.hops.usable(w.endpoint.address).is_ok()
             })
         };
         let drains = self.leases.values().filter(|l| l.kind == LeaseKind::Drain && l.recallable);
@@ -96,16 +86,10 @@ impl Core {
         fit.min_by_key(|l| l.ends.boot_ms).map(|l| l.scope.clone())
     }
 
-    fn tell_too_few(&mut self, service: &ServiceName, why: String) {
-        let Some(config) = &self.config else { return };
-        let Some(found) = config.services.iter().find(|s| s.name == *service) else { return };
-        let kept = |l: &&super::lease::Lease| {
-            let covers =
-                |m: &Member| l.scope.covers(&MemberName { service: service.clone(), backend: m.backend.clone() });
-            found.members.iter().any(covers)
-        };
+    fn tell_too_few(&mut self, service: &Service, why: String) {
+        let kept = |l: &&Lease| service.members.iter().any(|m| l.scope.covers(&MemberName::of(service, m)));
         let Some(lease) = self.leases.values().find(kept) else { return };
-        if self.short.contains(service) {
+        if self.short.contains(&service.name) {
             return;
         }
         let place = lease.scope.service.as_ref().map(|s| format!(" --service {s}")).unwrap_or_default();
@@ -118,7 +102,7 @@ impl Core {
             lease.scope.backend
         );
         let scope = lease.scope.clone();
-        self.short.insert(service.clone());
+        self.short.insert(service.name.clone());
         self.event_of(&scope, EventKind::TooFew, cause);
     }
 }

@@ -94,9 +94,8 @@ impl Core {
     }
 
     fn probed<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Watched> {
-        let leased = |name: &MemberName| self.leases.keys().any(|scope| scope.covers(name));
         // What is being worked on says nothing about the edge.
-        let members = self.members.iter().filter(move |(name, _)| name.service == *service && !leased(name));
+        let members = self.members.iter().filter(move |(name, _)| name.service == *service && !self.is_leased(name));
         members.map(|(_, member)| member).filter(|m| m.probe.is_some())
     }
 }

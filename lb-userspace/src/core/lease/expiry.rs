@@ -113,7 +113,7 @@ impl Core {
 
     /// A member comes back once a probe that began after the lease's end has succeeded.
     fn await_return(&mut self, name: &MemberName) {
-        if self.leases.keys().any(|scope| scope.covers(name)) {
+        if self.is_leased(name) {
             return;
         }
         let now = self.now;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{LONGEST, Lease, LeaseKind, Owner, SHORTEST};
 use crate::config::model::{BackendName, ServiceName};
 use crate::core::Core;
-use crate::core::api::{MemberName, Scope, Time};
+use crate::core::api::{MemberName, Scope, Time, millis};
 
 /// What someone asks for.
 #[derive(Clone, Debug)]
@@ -114,11 +114,7 @@ impl Core {
     fn check_rest(&self, scope: &Scope, sure: bool) -> Result<(), Refusal> {
         let mut doubts = Vec::new();
         for service in self.config.iter().flat_map(|c| &c.services) {
-            let Some(alone) = service
-                .members
-                .iter()
-                .find(|m| scope.covers(&MemberName { service: service.name.clone(), backend: m.backend.clone() }))
-            else {
+            let Some(alone) = service.members.iter().find(|m| scope.covers(&MemberName::of(service, m))) else {
                 continue;
             };
             let weighs = |backend: &BackendName| self.effective(&service.name, backend) > 0;
@@ -168,8 +164,4 @@ fn check_length(asked: Duration, total: Duration) -> Result<(), Refusal> {
         )));
     }
     Ok(())
-}
-
-fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::api::{Scope, Time};
+use super::api::{Scope, Time, millis};
 use super::reason::ReasonKind;
 use crate::config::model::BackendName;
 
@@ -133,7 +133,7 @@ pub enum Carried {
 impl Lease {
     /// When the owner is reminded, CLOCK_BOOTTIME ms.
     pub fn reminder_ms(&self) -> u64 {
-        let ahead = u64::try_from(REMINDER.as_millis()).unwrap_or(u64::MAX).min(self.granted_ms / 4);
+        let ahead = millis(REMINDER).min(self.granted_ms / 4);
         self.ends.boot_ms.saturating_sub(ahead)
     }
 
