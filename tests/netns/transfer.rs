@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use lb_tests::testbed::bed::{FAMILIES, Shape};
-use lb_tests::testbed::{download, udp};
+use lb_tests::testbed::{download, poll, udp};
+use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use crate::stage::Stage;
@@ -92,7 +93,13 @@ fn connect(source: SocketAddr, target: SocketAddr) -> std::io::Result<TcpStream>
     let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(source))?;
-    socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(target))?;
+    // The client's own stack refuses the port until its last FIN is acknowledged, on a busy machine after `close` returned.
+    poll::until(Duration::from_secs(3), "the client's port free again", || {
+        match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(target)) {
+            Err(Errno::EADDRNOTAVAIL) => Err("its kernel still holds the last connection".into()),
+            connected => Ok(connected),
+        }
+    })?;
     Ok(fd.into())
 }
 
