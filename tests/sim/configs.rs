@@ -23,6 +23,7 @@ pub fn backend(n: u8) -> Backend {
         ipv6: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n.into())),
         owner: Some("backend-team".to_owned()),
         memory: None,
+        max_flows: None,
         agent_check: None,
     }
 }

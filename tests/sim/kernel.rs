@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::abi::{Descriptor, LocalKind, Member, Meta, ServiceInfo, ServiceKey, Settings};
+use rollcall::core::api::Load;
 use rollcall::core::kernel::{KernelState, MapOp, Table};
 
 pub struct Kernel {
@@ -17,6 +18,8 @@ pub struct Kernel {
     members: BTreeMap<u32, Member>,
     /// Open flows by member id.
     flows: BTreeMap<(u32, IpAddr), u32>,
+    /// Flows ever opened by member id.
+    opened: BTreeMap<u32, u64>,
     /// Descriptors that packets under way may still use: replaced since the last grace period.
     limbo: Vec<Descriptor>,
     /// The last owner of each service id.
@@ -37,6 +40,7 @@ impl Kernel {
             slots: vec![None; arena_slots as usize],
             members: BTreeMap::new(),
             flows: BTreeMap::new(),
+            opened: BTreeMap::new(),
             limbo: Vec::new(),
             owners: BTreeMap::new(),
             fail_in: None,
@@ -117,6 +121,7 @@ impl Kernel {
         assert!(self.members.remove(&id).is_some(), "member {id} cleared twice");
         assert!(!self.is_referred(id), "member {id} cleared while packets may still use it");
         assert_eq!(self.flows(id), 0, "member {id} cleared with flows");
+        self.opened.remove(&id);
     }
 
     fn write_slots(&mut self, offset: u32, new: &[u32]) {
@@ -213,6 +218,13 @@ impl Kernel {
         let pool: Vec<IpAddr> = self.pool().into_iter().filter(|ip| ip.is_ipv4() == v4).collect();
         let source = pool[pick as usize % pool.len()];
         *self.flows.entry((member, source)).or_default() += 1;
+        *self.opened.entry(member).or_default() += 1;
+    }
+
+    /// The counters of a member.
+    pub fn load(&self, member: u32) -> Load {
+        let opened = self.opened.get(&member).copied().unwrap_or(0);
+        Load { opened, active: self.flows(member).into() }
     }
 
     /// Ends all flows of the members that `which` accepts.

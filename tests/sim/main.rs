@@ -62,6 +62,7 @@ fn story(seed: u64) {
     for _ in 0..40 {
         let pause = Duration::from_millis(world.rng.random_range(0..4000));
         world.run(pause);
+        world.count_flows();
         happen(&mut world);
     }
     world.faults = Faults::default();

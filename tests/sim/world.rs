@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rollcall::config::model::{BackendName, Config};
 use rollcall::core::Core;
-use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, Output, Scope, Store, Time};
+use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, MemberName, Output, Scope, Store, Time};
 use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
 use rollcall::core::memory::advice::Advice;
 use rollcall::core::memory::sample::Sample;
@@ -375,6 +375,18 @@ impl World {
         if !unused.is_empty() {
             self.give(Input::Unused(unused));
         }
+    }
+
+    /// Flows of all members, as the daemon counts them now and then.
+    pub fn count_flows(&mut self) {
+        let call = self.core.roll_call(self.now);
+        let members = call.services.iter().flat_map(|s| s.members.iter().map(move |m| (s, m)));
+        let load = members.filter_map(|(service, m)| {
+            let name = MemberName { service: service.name.clone(), backend: m.backend.clone() };
+            Some((name, self.kernel.load(m.id?)))
+        });
+        let loads = load.collect();
+        self.give(Input::Load(loads));
     }
 
     pub fn members(&self) -> Vec<MemberCall> {

@@ -96,6 +96,8 @@ pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)
 pub(super) const MIN_IN_ROTATIONS: RangeInclusive<u32> = 0..=65_535;
 /// `expect_backends`.
 pub(super) const EXPECT_BACKENDS: RangeInclusive<u32> = 1..=65_535;
+/// `max_flows` of a backend.
+pub(super) const MAX_FLOWS_OF_BACKEND: RangeInclusive<u32> = 1..=u32::MAX;
 /// `expected_out`.
 pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 /// Between two heartbeats: each may take five seconds.

@@ -157,6 +157,7 @@ fn backends(out: &mut Vec<String>, old: &Backend, new: &Backend) {
     changed.debug("ipv4", &old.ipv4, &new.ipv4);
     changed.debug("ipv6", &old.ipv6, &new.ipv6);
     changed.debug("owner", &old.owner, &new.owner);
+    changed.debug("max_flows", &old.max_flows, &new.max_flows);
     if old.memory != new.memory {
         let words = |memory: &Option<MemorySource>| {
             memory.as_ref().map_or_else(|| "unset".into(), |m| format!("{} at {}", m.kind.name(), m.to))

@@ -401,6 +401,15 @@ pub(super) const KEYS: &[Key] = &[
         "Who is called for its memory, and when it is out of a service that has no owner of its own.",
     ),
     key(
+        Backend,
+        "max_flows",
+        "integer, 1 to 4294967295",
+        Means("what it carried before is the evidence"),
+        "5000",
+        "Active flows, over all its services, that it can carry. Before a server is taken out, the others are measured \
+         by it; it refuses no flow.",
+    ),
+    key(
         Memory,
         "source",
         "`\"agent\"` or `\"node-exporter\"`",

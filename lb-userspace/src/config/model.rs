@@ -218,6 +218,8 @@ pub struct Backend {
     pub ipv6: Option<Ipv6Addr>,
     /// Who is called when it is out.
     pub owner: Option<String>,
+    /// So many active flows, over all its services, are what it can carry; `None`: not known.
+    pub max_flows: Option<u32>,
     /// Where its memory is read; `None`: not monitored.
     pub memory: Option<MemorySource>,
     /// Where its own agent gives advice.

@@ -45,7 +45,10 @@ fn backend_name(name: &str) -> BackendName {
 fn backend(name: &str, last: u8, owner: Option<&str>) -> (BackendName, Backend) {
     let name = backend_name(name);
     let ipv4 = Some(Ipv4Addr::new(10, 0, 0, last));
-    (name.clone(), Backend { name, ipv4, ipv6: None, owner: owner.map(Into::into), memory: None, agent_check: None })
+    let owner = owner.map(Into::into);
+    let server =
+        Backend { name: name.clone(), ipv4, ipv6: None, owner, max_flows: None, memory: None, agent_check: None };
+    (name, server)
 }
 
 /// Two services over three backends, and a fourth backend that none uses.
@@ -125,6 +128,7 @@ fn member(name: &str, id: u32, last: u8) -> MemberCall {
         since: before(3000),
         reasons: vec![],
         hop: Some(Hop::new([2, 0, 0, 0, 0, last], [2, 0, 0, 0, 0, 250], 2)),
+        load: None,
     }
 }
 

@@ -168,6 +168,8 @@ pub enum Input {
     },
     /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made begins; it is stored already.
     Lease(Box<Lease>),
+    /// Flows were counted: of each configured member whose counters could be read. To be said about every ten seconds.
+    Load(BTreeMap<MemberName, Load>),
     /// Someone, by name, ends a lease before its time.
     Restore(Scope, String),
     /// Someone, by name, lets go of what was removed.
@@ -412,6 +414,15 @@ pub struct RollCall {
     pub stuck: Vec<MemberName>,
 }
 
+/// Flows of a member at a count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Flows opened since the member got its id. Only grows, but begins again with another id or a new data plane.
+    pub opened: u64,
+    /// Active flows: opened less closed.
+    pub active: u64,
+}
+
 /// What is known of a server's memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryCall {
@@ -486,6 +497,8 @@ pub struct MemberCall {
     pub reasons: Vec<Reason>,
     /// Next hop, if resolved.
     pub hop: Option<Hop>,
+    /// Its flows when they were last counted; `None` before.
+    pub load: Option<Load>,
 }
 
 /// The last probe of a member.

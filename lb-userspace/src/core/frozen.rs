@@ -88,6 +88,7 @@ impl Frozen<'_> {
             since: self.seen,
             reasons: lease.map(|lease| reason(lease, self.now)).into_iter().collect(),
             hop: held.map(|(_, m)| m.hop).filter(lb_common::abi::Hop::is_resolved),
+            load: None,
         })
     }
 }

@@ -24,6 +24,7 @@ pub mod hops;
 mod invariants;
 pub mod kernel;
 pub mod lease;
+mod load;
 pub mod memory;
 pub mod reason;
 mod recall;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use lb_common::abi::MAX_LINKS;
 
-use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Suspicion, Time};
+use self::api::{Event, EventKind, Input, Leaving, Load, MemberName, Output, Scope, Suspicion, Time};
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
@@ -83,6 +84,8 @@ pub struct Core {
     last_reading: u64,
     /// This boot, for leases that the core grants itself.
     boot_id: String,
+    /// Flows of the members at the last count.
+    loads: BTreeMap<MemberName, Load>,
     /// Factors of weights, by service.
     shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
     /// Services whose factors are to be looked at.
@@ -133,6 +136,7 @@ impl Core {
             asked: BTreeMap::new(),
             last_reading: 0,
             boot_id: String::new(),
+            loads: BTreeMap::new(),
             shedding: BTreeMap::new(),
             shed_due: BTreeSet::new(),
             stuck: BTreeSet::new(),
@@ -167,6 +171,7 @@ impl Core {
             Input::Configure(config, by) => self.take_config(config, by),
             Input::Memory { backend, id, result } => self.take_memory(&backend, id, result),
             Input::Advice { backend, id, result } => self.take_advice(&backend, id, result),
+            Input::Load(loads) => self.take_load(loads),
             Input::Lease(lease) => self.take_lease(*lease),
             Input::Restore(scope, by) => self.restore(&scope, by),
             Input::Forget(scope, by) => self.forget(&scope, &by),

@@ -39,7 +39,8 @@ impl Core {
         let id = info.map_or(u32::MAX, |info| info.id);
         let member = |backend: &BackendName| {
             let name = MemberName { service: service.name.clone(), backend: backend.clone() };
-            Some(self.member_call(id, backend, self.members.get(&name)?, now))
+            let load = self.loads.get(&name).copied();
+            Some(MemberCall { load, ..self.member_call(id, backend, self.members.get(&name)?, now) })
         };
         ServiceCall {
             name: service.name.clone(),
@@ -67,6 +68,7 @@ impl Core {
             since: member.since.seen_at(now),
             reasons: member.reasons.iter().map(|r| r.seen_at(now)).collect(),
             hop: self.hops.usable(member.endpoint.address).ok(),
+            load: None,
         }
     }
 }

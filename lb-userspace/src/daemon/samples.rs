@@ -1,9 +1,9 @@
-//! Which counters go into the journal: once a minute those that moved, so that a report can tell each backend's traffic
-//! in any window.
+//! What of the counters goes where: once a minute those that moved into the journal, so that a report can tell each
+//! backend's traffic in any window; and, more often, each member's flows to the core.
 
 use std::collections::BTreeMap;
 
-use crate::core::api::RollCall;
+use crate::core::api::{Load, MemberName, RollCall};
 use crate::io::bpf::types::Counters;
 use crate::io::journal::{Counted, Sample};
 
@@ -53,6 +53,17 @@ impl Sampler {
     }
 }
 
+/// Flows of each member whose counters were read, for the core.
+pub fn loads(call: &RollCall, counters: &Counters) -> BTreeMap<MemberName, Load> {
+    let members = call.services.iter().flat_map(|s| s.members.iter().map(move |m| (s, m)));
+    let load = members.filter_map(|(service, member)| {
+        let counted = counters.members.get(&member.id?)?;
+        let name = MemberName { service: service.name.clone(), backend: member.backend.clone() };
+        Some((name, Load { opened: counted.stats.opened, active: counted.active() }))
+    });
+    load.collect()
+}
+
 fn places(call: &RollCall, counters: &Counters) -> BTreeMap<Place, Counted> {
     let mut places = BTreeMap::new();
     for service in &call.services {
@@ -100,6 +111,14 @@ mod tests {
         assert!(taken(&mut cold, &counters).is_empty(), "nothing moved");
         counters.members.get_mut(&1).unwrap().stats.opened += 5;
         assert_eq!(taken(&mut cold, &counters), [("www/web-01".to_owned(), 115)]);
+    }
+
+    #[test]
+    fn loads_are_of_members_with_counters_in_each_service_by_name() {
+        let loads = loads(&testing::view().roll_call, &testing::counters());
+        let words: Vec<String> =
+            loads.iter().map(|(name, load)| format!("{name} {} {}", load.opened, load.active)).collect();
+        assert_eq!(words, ["www/web-01 110 10"]);
     }
 
     #[test]

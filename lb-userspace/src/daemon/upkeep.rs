@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::actor::{Actor, Flow};
 use super::audit::Auditor;
 use super::picture::Topic;
-use super::samples::Sampler;
+use super::samples::{self, Sampler};
 use super::{clock, crash, file, notify};
 use crate::core::api::{Event, Input};
 use crate::core::kernel::KernelState;
@@ -28,7 +28,9 @@ const LOOK_EVERY: u64 = 5;
 const MARK_EVERY: u64 = 60;
 /// Seconds between two comparisons of the maps with what was decided.
 const VERIFY_EVERY: u64 = 10;
-/// Seconds between two samples of the counters for the journal.
+/// Seconds between two counts of the flows for the core.
+const LOAD_EVERY: u64 = 10;
+/// Seconds between two samples of the counters for the journal; a multiple of [`LOAD_EVERY`].
 const SAMPLE_EVERY: u64 = 60;
 /// How long a found and repaired difference stays a warning.
 const DRIFT_SHOWN: Duration = Duration::from_secs(600);
@@ -43,8 +45,8 @@ pub enum Report {
     Heartbeat(Result<(), String>),
     /// A collection.
     Collected(Result<(), String>),
-    /// Counters were read for the journal.
-    Counted(Box<Counters>),
+    /// Counters were read for the core and, each minute, for the journal.
+    Counted { counters: Box<Counters>, for_journal: bool },
     /// Counters of leaving members were read: these have no flow.
     Drained(Vec<u32>),
     /// All flows were read, `writes` as above: these leaving source addresses have none.
@@ -108,9 +110,12 @@ impl Actor {
         notify::send(notify::WATCHDOG);
         self.look_if_blind();
         self.picture.look_at_journal();
-        if self.upkeep.seconds % SAMPLE_EVERY == 1 {
-            // What cannot be read now is read a minute later.
-            let read = |plane: &DataPlane| Some(Report::Counted(Box::new(plane.counters().ok()?)));
+        if self.upkeep.seconds % LOAD_EVERY == 1 {
+            // What cannot be read now is read the next time.
+            let for_journal = self.upkeep.seconds % SAMPLE_EVERY == 1;
+            let read = move |plane: &DataPlane| {
+                Some(Report::Counted { counters: Box::new(plane.counters().ok()?), for_journal })
+            };
             self.upkeep.beside(read, |_| None);
         }
         self.watch_again().await;
@@ -164,9 +169,12 @@ impl Actor {
             }
             Report::Heartbeat(Ok(())) => self.picture.clear(Topic::Heartbeat),
             Report::Heartbeat(Err(why)) => self.picture.warn(Topic::Heartbeat, why),
-            Report::Counted(counters) => {
+            Report::Counted { counters, for_journal } => {
                 let call = self.core.roll_call(clock::now());
-                self.picture.pen().samples(self.upkeep.sampler.take(&call, &counters));
+                if for_journal {
+                    self.picture.pen().samples(self.upkeep.sampler.take(&call, &counters));
+                }
+                return self.input(Input::Load(samples::loads(&call, &counters)));
             }
             Report::Alert(event) => self.picture.record(event),
             Report::AlertTrouble(Some(why)) => self.picture.warn(Topic::Alerts, why),

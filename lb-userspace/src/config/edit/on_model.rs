@@ -27,6 +27,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
                         ipv6,
                         owner: owner.clone(),
                         memory: None,
+                        max_flows: None,
                         agent_check: None,
                     };
                     config.backends.insert(name.clone(), backend);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::super::defaults::{self, EXPECT_BACKENDS, EXPECTED_OUTS, MIN_IN_ROTATIONS, TABLE};
+use super::super::defaults::{self, EXPECT_BACKENDS, EXPECTED_OUTS, MAX_FLOWS_OF_BACKEND, MIN_IN_ROTATIONS, TABLE};
 use super::super::error::At;
 use super::super::keys::Scope;
 use super::super::model::{Algorithm, BackendName, Probe, Protocol, ServiceName};
@@ -23,6 +23,8 @@ pub(crate) struct RawBackend {
     pub(crate) ipv6: Field<Ipv6Addr>,
     /// `owner`.
     pub(crate) owner: Option<String>,
+    /// `max_flows`.
+    pub(crate) max_flows: Option<u32>,
     /// `[backend.memory]`; `None` if it is not there, or was refused.
     pub(crate) memory: Option<RawMemory>,
     /// `[backend.agent_check]`, likewise.
@@ -77,6 +79,7 @@ pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
         ipv4: section.read("ipv4", values::ipv4),
         ipv6: section.read("ipv6", values::ipv6),
         owner: section.read("owner", values::owner).value(),
+        max_flows: section.read("max_flows", values::integer(MAX_FLOWS_OF_BACKEND)).value(),
         memory: section.table(Scope::Memory).and_then(memory::memory),
         agent_check: section.table(Scope::AgentCheck).and_then(memory::agent_check),
     };

@@ -138,6 +138,7 @@ fn load_of_what_is_no_text_says_where_and_what_to_do() {
     "ipv4 = \"192.0.2.12\"\nagent_check = { port = 9777 }",
     "backend s2: agent_check unset -> 192.0.2.12:9777 every 5s"
 )]
+#[case("ipv4 = \"192.0.2.12\"", "ipv4 = \"192.0.2.12\"\nmax_flows = 500", "backend s2: max_flows unset -> 500")]
 #[case("[edge]", "[conntrack]\ntcp_timeout = \"1h\"\n[edge]", "conntrack.tcp_timeout 2h4m -> 1h")]
 #[case(
     "[edge]",
