@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use lb_tests::testbed::poll;
 use lb_tests::testbed::process::Process;
+use lb_tests::testbed::receiver::Receiver;
 use serde_json::Value;
 
-use crate::receiver::Receiver;
 use crate::stage::{START, Stage};
 
 /// What a dead `b1` is told as, in one of its services.

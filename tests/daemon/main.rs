@@ -12,7 +12,6 @@ mod leases;
 mod leaving;
 mod memory;
 mod process;
-mod receiver;
 mod record;
 mod repair;
 mod stage;

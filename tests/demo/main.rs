@@ -3,7 +3,6 @@
 //! Shows progress on standard error and the report on standard output. Normally run by `cargo xtask demo`.
 
 mod datagrams;
-mod interrupt;
 mod play;
 mod report;
 mod show;
@@ -13,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use lb_tests::testbed::interrupt;
 use lb_tests::testbed::scratch::{self, Sweep};
 
 /// Options of the demo.

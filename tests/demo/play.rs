@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use lb_tests::testbed::interrupt::{self, Interrupted};
 use lb_tests::testbed::load::{Load, Tally};
 use lb_tests::testbed::rollcall::members;
 use serde_json::Value;
 
 use crate::datagrams::Asking;
-use crate::interrupt::{self, Interrupted};
 use crate::report::{Outage, Report};
 use crate::show::{self, Show};
 use crate::stage::Stage;

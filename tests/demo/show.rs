@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use lb_tests::testbed::interrupt::{self, Interrupted};
 use lb_tests::testbed::load::{Load, Tally};
-
-use crate::interrupt::{self, Interrupted};
 
 const SECOND: Duration = Duration::from_secs(1);
 

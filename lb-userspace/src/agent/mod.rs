@@ -7,6 +7,7 @@
 mod access;
 mod cgroup;
 mod connections;
+mod hierarchy;
 mod meminfo;
 mod metrics;
 mod prefix;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::cgroup::{self, Cgroup};
+use super::cgroup::Cgroup;
+use super::hierarchy::Hierarchy;
 use super::meminfo::{self, Memory};
 use super::pressure;
 use crate::control::daemon::{ControlError, ErrorCode};
@@ -15,7 +16,7 @@ use crate::control::schema::{Headroom, Limit};
 pub(super) struct Sources {
     /// `/proc`.
     proc: PathBuf,
-    /// The cgroup that is watched, if the kernel limits memory by cgroups (v2).
+    /// The cgroup that is watched, if the kernel limits memory by cgroups.
     cgroup: Option<Cgroup>,
     hostname: String,
     boot_id: String,
@@ -45,8 +46,8 @@ impl Measurement {
 }
 
 impl Sources {
-    /// Finds them. A cgroup that was asked for must be one of version 2 with the memory controller; whether it is there
-    /// now does not matter, since services come and go.
+    /// Finds them. Where a cgroup was asked for, cgroups must limit memory; whether that one is there now does not matter,
+    /// since services come and go.
     pub(super) fn find(proc: &Path, wanted: Option<&Path>) -> Result<Self, ControlError> {
         let system =
             |what: &str, e: io::Error| ControlError::new(ErrorCode::System, format!("cannot read {what}: {e}"));
@@ -54,23 +55,20 @@ impl Sources {
             let path = proc.join(file);
             std::fs::read_to_string(&path).map_err(|e| system(&path.display().to_string(), e))
         };
-        let mount = cgroup::mount_point(&read("self/mountinfo")?).filter(|mount| {
-            let controllers = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-            controllers.split_whitespace().any(|controller| controller == "memory")
-        });
-        let cgroup =
-            match (mount, wanted) {
-                (Some(mount), wanted) => Some(Cgroup::at(mount, wanted.unwrap_or(Path::new(""))).map_err(|why| {
+        let hierarchy = Hierarchy::find(&read("self/mountinfo")?);
+        let cgroup = match (hierarchy, wanted) {
+            (Some(hierarchy), wanted) => {
+                Some(Cgroup::at(hierarchy, wanted.unwrap_or(Path::new(""))).map_err(|why| {
                     ControlError::new(ErrorCode::Usage, why).with_hint("see systemd-cgls for the names")
-                })?),
-                (None, Some(wanted)) => {
-                    let what =
-                        format!("cannot watch cgroup {}: no cgroups of version 2 limit memory here", wanted.display());
-                    let hint = "leave out --cgroup, or start the host with systemd.unified_cgroup_hierarchy=1";
-                    return Err(ControlError::new(ErrorCode::System, what).with_hint(hint));
-                }
-                (None, None) => None,
-            };
+                })?)
+            }
+            (None, Some(wanted)) => {
+                let what = format!("cannot watch cgroup {}: no cgroups limit memory here", wanted.display());
+                let hint = "leave out --cgroup, or mount the cgroups that have the memory controller";
+                return Err(ControlError::new(ErrorCode::System, what).with_hint(hint));
+            }
+            (None, None) => None,
+        };
         let hostname = nix::unistd::gethostname().map_err(|e| system("the host's name", e.into()))?;
         let sources = Self {
             boot_id: read("sys/kernel/random/boot_id")?.trim().to_owned(),
@@ -88,7 +86,7 @@ impl Sources {
     /// In words, for the log.
     pub(super) fn describe(&self) -> String {
         match &self.cgroup {
-            None => "telling the system's memory; no cgroups of version 2 limit memory here".to_owned(),
+            None => "telling the system's memory; no cgroups limit memory here".to_owned(),
             Some(cgroup) => {
                 format!("telling the memory of the system or of cgroup {}, whichever is tighter", cgroup.name())
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::testbed::netns;
+use crate::testbed::{cgroup, netns};
 
 /// The folder of one testbed, removed with its guard.
 pub struct Scratch {
@@ -82,7 +82,7 @@ pub struct Swept {
 /// File in a testbed's folder that says it was kept on purpose.
 pub const KEPT: &str = "kept";
 
-/// Removes testbeds of `prefix`: namespaces with all that runs in them, pins, folders.
+/// Removes testbeds of `prefix`: namespaces with all that runs in them, cgroups, pins, folders.
 pub fn sweep(prefix: &str, which: Sweep) -> Swept {
     let ours = |entry: &std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
@@ -93,6 +93,7 @@ pub fn sweep(prefix: &str, which: Sweep) -> Swept {
         std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|e| ours(&e)).collect()
     };
     let temporary = std::env::temp_dir();
+    let hierarchy = cgroup::hierarchy().map(|(_, mount)| mount);
     let kept = |name: &str| {
         let of = |bed: &str| name.strip_prefix(bed).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         list(&temporary).iter().any(|(bed, _)| of(bed) && temporary.join(bed).join(KEPT).exists())
@@ -113,10 +114,15 @@ pub fn sweep(prefix: &str, which: Sweep) -> Swept {
         names
     };
     let (namespaces, folders) = (doomed(list(Path::new(netns::FOLDER))), doomed(list(&temporary)));
-    // Namespaces before folders: what runs inside writes to them.
+    let cgroups = doomed(hierarchy.as_deref().map(list).unwrap_or_default());
+    // Namespaces first: what runs inside writes to the folders, and is in the cgroups.
     for name in namespaces {
         netns::remove(&name);
         swept.removed.push(format!("namespace {name}"));
+    }
+    for path in cgroups.iter().filter_map(|name| Some(hierarchy.as_ref()?.join(name))) {
+        cgroup::remove(&path);
+        swept.removed.push(format!("cgroup {}", path.display()));
     }
     for name in folders {
         let path = temporary.join(name);

@@ -40,7 +40,7 @@ impl Headroom {
 pub enum Limit {
     /// All memory of the host.
     System,
-    /// A cgroup's `memory.max`.
+    /// A cgroup's: `memory.max`, or `memory.limit_in_bytes` of version 1.
     Cgroup,
 }
 

@@ -35,9 +35,13 @@ pub(super) fn run(plan: &Plan, shared: &Shared) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     let started = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {
-        let workers = (0..plan.workers).map(|_| {
+        let workers = (0..plan.workers as u32).map(|index| {
             let worker = Worker { plan: plan.clone(), shared: shared.clone(), started: Arc::clone(&started) };
-            tokio::spawn(worker.run())
+            let delay = plan.every * index / plan.workers as u32;
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                worker.run().await;
+            })
         });
         for worker in workers.collect::<Vec<_>>() {
             worker.await.expect("a worker does not panic");
@@ -80,8 +84,9 @@ impl Worker {
             if self.plan.connections == Connections::Short {
                 connection = None;
             }
-            if !self.plan.pause.is_zero() {
-                tokio::time::sleep(self.plan.pause).await;
+            let pause = self.plan.pause.max(self.plan.every.saturating_sub(begun.elapsed()));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -36,6 +36,9 @@ pub struct Plan {
     pub connections: Connections,
     /// Pause of a worker between two requests.
     pub pause: Duration,
+    /// Least time between the beginnings of two requests of a worker, so that slow answers do not mean fewer requests.
+    /// Workers begin spread over it.
+    pub every: Duration,
     /// End after so many requests; `None`: when stopped.
     pub limit: Option<u64>,
     /// Time a connection attempt or a request may take.
@@ -53,6 +56,7 @@ impl Plan {
             workers: 4,
             connections: Connections::Short,
             pause: Duration::ZERO,
+            every: Duration::ZERO,
             limit: None,
             timeout: Duration::from_secs(5),
             cpu: None,

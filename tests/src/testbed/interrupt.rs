@@ -10,6 +10,11 @@ static SEEN: AtomicBool = AtomicBool::new(false);
 /// The user wants to stop.
 pub struct Interrupted;
 
+/// As if the user wanted to stop: for the parts of a program that cannot go on without one that failed.
+pub fn raise() {
+    SEEN.store(true, Ordering::Relaxed);
+}
+
 /// Begins to notice SIGINT and SIGTERM. A second one ends the process at once; the next run removes what it leaves.
 pub fn watch() {
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESETHAND, SigSet::empty());

@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lb_tests::testbed::bed::Bed;
-use lb_tests::testbed::poll;
 use serde_json::Value;
 
-/// A server on the edge's loopback. Its threads end with the test.
+use crate::testbed::bed::Bed;
+use crate::testbed::poll;
+
+/// A server on the edge's loopback. Its threads end with the process.
 pub struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Value>>>,
