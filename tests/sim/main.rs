@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod advice;
+mod allocations;
 mod check;
 mod configs;
 mod kernel;
 mod leases;
 mod memory;
 mod reload;
+mod scale;
 mod scenarios;
 mod suspicion;
 mod world;

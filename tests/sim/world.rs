@@ -18,6 +18,7 @@ use rollcall::core::memory::advice::Advice;
 use rollcall::core::memory::sample::Sample;
 use rollcall::core::removed::Removed;
 
+use crate::allocations;
 use crate::check::Reasons;
 use crate::kernel::Kernel;
 
@@ -72,6 +73,12 @@ pub struct World {
     pub advice: BTreeMap<BackendName, &'static str>,
     pub probes: usize,
     pub applies: usize,
+    /// Operations on maps.
+    pub operations: usize,
+    /// The core's own.
+    pub allocations: u64,
+    /// Leaves the checks out, where only work is counted: they look at everything in every step.
+    pub unchecked: bool,
     /// What outlives the daemon.
     pub leases: BTreeMap<Scope, Lease>,
     pub removed: BTreeMap<Scope, Removed>,
@@ -102,6 +109,9 @@ impl World {
             advice: BTreeMap::new(),
             probes: 0,
             applies: 0,
+            operations: 0,
+            allocations: 0,
+            unchecked: false,
             leases: BTreeMap::new(),
             removed: BTreeMap::new(),
             boot: 1,
@@ -284,9 +294,14 @@ impl World {
     /// Hands the core an input, carries its outputs out, and checks everything.
     pub fn give(&mut self, input: Input) {
         let steady = matches!(input, Input::Probe { .. } | Input::Tick);
+        let allocated = allocations::so_far();
         self.core.handle(input, self.now);
+        self.allocations += allocations::so_far() - allocated;
         let events = self.events.len();
         let writes = self.carry_out();
+        if self.unchecked {
+            return;
+        }
         self.check(!steady || writes || self.events.len() > events);
         self.core.handle(Input::Tick, self.now);
         assert!(self.core.poll_output().is_none(), "output without a change");
@@ -303,6 +318,7 @@ impl World {
                     assert!(!std::mem::replace(&mut applying, true), "two lists at once");
                     assert!(!ops.is_empty());
                     self.applies += 1;
+                    self.operations += ops.len();
                     if self.chance(self.faults.apply) {
                         let always = self.faults.apply == 100;
                         self.kernel.fail_in = Some(if always { 0 } else { self.rng.random_range(0..ops.len()) });

@@ -1,21 +1,23 @@
-//! `cargo xtask bench packet`: the benchmark is a program of the `tests` crate.
+//! `cargo xtask bench packet` and `bench control`: the benchmarks are a program of the `tests` crate.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::setup;
-use crate::sys::Root;
+use crate::sys::{self, Root};
 use crate::workspace;
 
 /// Why it needs root.
-const WHY: &str = "the benchmark (it loads the BPF programs that it measures; none is attached)";
+const WHY: &str = "the benchmark (it loads BPF programs, and attaches them to interfaces of its own namespaces alone)";
 
 /// What is measured.
 #[derive(clap::Subcommand)]
 pub enum Bench {
     /// Nanoseconds per packet of the real program, next to a bare XDP_TX in the same run
     Packet(Packet),
+    /// Processor, memory and answers of a daemon that watches 1,000 servers, next to one that watches 10
+    Control(Control),
 }
 
 /// Options of `bench packet`.
@@ -32,16 +34,40 @@ pub struct Packet {
     rounds: u32,
 }
 
+/// Options of `bench control`.
+#[derive(clap::Args)]
+pub struct Control {
+    /// How the result is printed
+    #[arg(long, value_parser = ["table", "json"], default_value = "table")]
+    output: String,
+    /// Servers
+    #[arg(long, default_value_t = 1000)]
+    backends: u16,
+    /// Seconds over which the processor is measured
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
 /// Runs it.
 pub fn run(what: &Bench) -> Result<ExitCode> {
-    let Bench::Packet(packet) = what;
     let root = Root::find();
     root.command("true", WHY)?;
     setup::ensure()?;
     let folder = workspace::build_programs()?;
     let mut command = root.command(folder.join("lb-bench"), WHY)?;
-    command.args(["--output", &packet.output]);
-    command.args(["--packets", &packet.packets.to_string(), "--rounds", &packet.rounds.to_string()]);
+    match what {
+        Bench::Packet(packet) => {
+            command.args(["packet", "--output", &packet.output]);
+            command.args(["--packets", &packet.packets.to_string(), "--rounds", &packet.rounds.to_string()]);
+        }
+        Bench::Control(control) => {
+            // What users run is the optimised program.
+            sys::run(workspace::cargo().args(["build", "--release", "--package", "lb-userspace"]))?;
+            command.env("ROLLCALL_BINARY", workspace::target()?.join("release/rollcall"));
+            command.args(["control", "--output", &control.output]);
+            command.args(["--backends", &control.backends.to_string(), "--seconds", &control.seconds.to_string()]);
+        }
+    }
     let status = command.status().context("cannot run the benchmark that was just built")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

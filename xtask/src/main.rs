@@ -6,6 +6,7 @@ mod bench;
 mod build_ebpf;
 mod demo;
 mod lint_ebpf;
+mod mutate;
 mod setup;
 mod sys;
 mod tally;
@@ -34,6 +35,8 @@ enum Task {
     /// Measure the program
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Break the core on purpose, one way after another, and look whether a test notices
+    Mutate(mutate::Arguments),
     /// Boot other kernels
     Vm(vm::Vm),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(what) => bench::run(&what),
+        Task::Mutate(arguments) => mutate::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -38,7 +38,12 @@ pub fn metadata() -> Result<Value> {
 /// Builds the daemon and the testbed's programs; the folder they are in. Not quietly: a first build takes minutes.
 pub fn build_programs() -> Result<PathBuf> {
     sys::run(cargo().args(["build", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
+    Ok(target()?.join("debug"))
+}
+
+/// The target folder.
+pub fn target() -> Result<PathBuf> {
     let metadata = metadata()?;
     let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
-    Ok(PathBuf::from(target).join("debug"))
+    Ok(target.into())
 }
