@@ -12,14 +12,14 @@ use serde_json::Value;
 use crate::stage::{START, Stage};
 
 /// What a dead `b1` is told as, in one of its services.
-const DOWN: &str = "backend_down/web4/b1";
+pub const DOWN: &str = "backend_down/web4/b1";
 
 /// A route of the configuration.
 fn route(name: &str, kind: &str, more: &str) -> String {
     format!("\n[[alert_route]]\nname = {name:?}\ntype = {kind:?}\n{more}\n")
 }
 
-fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
+pub fn webhook(name: &str, receiver: &Receiver, more: &str) -> String {
     route(name, "webhook", &format!("url = {:?}\n{more}", receiver.url()))
 }
 
@@ -30,7 +30,7 @@ fn start(stage: &mut Stage, routes: &[String]) {
     stage.start();
 }
 
-fn alerts(stage: &Stage) -> Value {
+pub fn alerts(stage: &Stage) -> Value {
     stage.rollcall.json(&stage.bed, &["alerts"])
 }
 
@@ -118,15 +118,15 @@ fn receivers_that_misbehave_are_told_of_and_harm_nobody() {
     routes.extend(bad.iter().map(|(name, receiver)| webhook(name, receiver, "")));
     start(&mut stage, &routes);
 
-    let tested = stage.rollcall.cli(&stage.bed, &["alerts", "test", "--output", "json"]);
+    let tested = stage.rollcall.cli(&stage.bed, &["alert", "test", "--output", "json"]);
     assert_eq!(tested.code, 1, "{tested:?}");
     let results: Value = serde_json::from_str(&tested.stdout).expect("JSON");
     let taken = |name: &str| {
         results["results"].as_array().expect("a list").iter().any(|r| r["route"] == name && r["delivered"] == true)
     };
     assert_eq!(["good", "redirects", "hangs", "floods"].map(taken), [true, false, false, false], "{results:#}");
-    assert_eq!(stage.rollcall.cli(&stage.bed, &["alerts", "test", "--route", "good"]).code, 0);
-    assert_eq!(stage.rollcall.cli(&stage.bed, &["alerts", "test", "--route", "none"]).code, 66);
+    assert_eq!(stage.rollcall.cli(&stage.bed, &["alert", "test", "good"]).code, 0);
+    assert_eq!(stage.rollcall.cli(&stage.bed, &["alert", "test", "none"]).code, 66);
     assert_eq!(good.all().iter().filter(|m| m["status"] == "test").count(), 2);
 
     stage.nginx[0].kill();
@@ -226,7 +226,7 @@ fn https_webhook_is_trusted_only_with_a_certificate_of_a_known_authority() {
     for (environment, code) in [(vec![], 1), (vec![("SSL_CERT_FILE", authority)], 0)] {
         let _daemon = stage.spawn(&environment);
         stage.rollcall.wait_for_all(&stage.bed, START);
-        let tested = stage.rollcall.cli(&stage.bed, &["alerts", "test"]);
+        let tested = stage.rollcall.cli(&stage.bed, &["alert", "test"]);
         assert_eq!(tested.code, code, "{tested:?}");
         assert_eq!(tested.stdout.contains("UnknownIssuer"), code == 1, "{tested:?}");
     }

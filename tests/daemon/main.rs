@@ -1,6 +1,7 @@
 //! The real daemon where something goes wrong: bad files, crashes in the middle of an edit, other programs, foreign
 //! hands in the maps. What it does with traffic is the namespace tests' subject.
 
+mod acks;
 mod alerts;
 mod boot;
 mod conflict;

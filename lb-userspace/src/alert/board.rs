@@ -3,6 +3,7 @@
 use crate::config::model::{RouteName, Severity};
 use crate::core::api::Time;
 
+use super::ack::Ack;
 use super::condition::Condition;
 
 /// A picture of all alerts and routes.
@@ -27,6 +28,8 @@ pub struct Firing {
     pub fired: Time,
     /// Whom it went to, in the order of their names.
     pub told: Vec<Told>,
+    /// Who works on it.
+    pub acknowledged: Option<Ack>,
 }
 
 /// What one route was told of an alert.

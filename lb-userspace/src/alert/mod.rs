@@ -5,6 +5,7 @@
 //! the file that outlives the daemon are `daemon::alerts`'.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod ack;
 mod board;
 mod condition;
 mod conditions;
@@ -12,8 +13,9 @@ mod message;
 mod schedule;
 mod tracker;
 
+pub use ack::{Ack, AckAsked, AckRefusal, DEFAULT as ACK_DEFAULT};
 pub use board::{Board, Firing, RouteState, Told};
 pub use condition::{Condition, Kind};
 pub use conditions::{Load, conditions};
 pub use message::{Message, Status};
-pub use tracker::{Change, Delivery, Outcome, Saved, Tracker};
+pub use tracker::{Acknowledgement, Change, Delivery, Outcome, Saved, Tracker};

@@ -63,10 +63,12 @@ fn pause(failures: u32) -> Duration {
 
 /// How often a route hears of an alert that stands.
 pub(super) fn repeat(route: &AlertRoute) -> Duration {
-    match route.target {
-        AlertTarget::Alertmanager(_) => REFRESH,
-        _ => route.repeat,
-    }
+    if forgets(route) { REFRESH } else { route.repeat }
+}
+
+/// Whether an alert is over for the receiver unless it is told again and again that it stands.
+pub(super) fn forgets(route: &AlertRoute) -> bool {
+    matches!(route.target, AlertTarget::Alertmanager(_))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! more often it came back, so that what flaps is one alert and not many. What a route was told is kept with the alert,
 //! and all of it can be saved: a daemon that starts again goes on where the one before stopped.
 
+mod acks;
 mod life;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::acks::Acknowledgement;
 use self::life::{Alert, Record};
 use super::board::{Board, Firing, RouteState, Told};
 use super::condition::{Condition, Kind};
@@ -79,15 +81,13 @@ impl Tracker {
         if saved.boot_id == boot_id {
             return;
         }
-        let carry = |time: &mut Time| {
-            let ago = u64::try_from(now.wall_ms.saturating_sub(time.wall_ms)).unwrap_or(0);
-            time.boot_ms = now.boot_ms.saturating_sub(ago);
-        };
         for alert in self.alerts.values_mut() {
-            carry(&mut alert.first);
-            [&mut alert.gone, &mut alert.fired, &mut alert.ended].into_iter().flatten().for_each(carry);
-            for record in alert.told.values_mut() {
-                [&mut record.tried, &mut record.delivered].into_iter().flatten().for_each(carry);
+            for time in alert.moments() {
+                let ago = u64::try_from(now.wall_ms.saturating_sub(time.wall_ms)).unwrap_or(0);
+                time.boot_ms = now.boot_ms.saturating_sub(ago);
+            }
+            if let Some(ack) = &mut alert.ack {
+                ack.carry_over(now);
             }
         }
     }
@@ -99,12 +99,13 @@ impl Tracker {
 
     /// What the next daemon needs, if that changed since it was last asked for.
     pub fn to_save(&mut self, boot_id: &str) -> Option<Saved> {
-        if !std::mem::take(&mut self.changed) {
-            return None;
-        }
+        std::mem::take(&mut self.changed).then(|| self.saved(boot_id))
+    }
+
+    fn saved(&self, boot_id: &str) -> Saved {
         let fired = self.alerts.iter().filter(|(_, a)| a.fired.is_some());
         let alerts = fired.map(|(key, alert)| (key.clone(), alert.clone())).collect();
-        Some(Saved { boot_id: boot_id.to_owned(), alerts })
+        Saved { boot_id: boot_id.to_owned(), alerts }
     }
 
     /// Takes what is wrong now. The routes' own troubles are added here.
@@ -127,6 +128,9 @@ impl Tracker {
                 changes.push(alert.event(EventKind::AlertFired, now));
             }
         }
+        let again: Vec<Change> = self.alerts.values_mut().filter_map(|alert| alert.escalate_again(now)).collect();
+        self.changed |= !again.is_empty();
+        changes.extend(again);
         // What a stuck daemon does not see may stand all the same.
         let settled = now.boot_ms >= self.grace && !seen.contains(Kind::DaemonStuck.name());
         for (_, alert) in self.alerts.iter_mut().filter(|(key, _)| settled && !seen.contains(*key)) {
@@ -218,6 +222,7 @@ impl Tracker {
                 since: alert.since(),
                 fired: alert.fired?,
                 told: alert.told.iter().map(told).collect(),
+                acknowledged: alert.ack.clone(),
             })
         });
         let mut firing: Vec<Firing> = firing.collect();

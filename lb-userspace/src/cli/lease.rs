@@ -66,7 +66,7 @@ pub(super) struct Extend {
     length: Duration,
 }
 
-fn length(text: &str) -> Result<Duration, String> {
+pub(super) fn length(text: &str) -> Result<Duration, String> {
     crate::config::parse_duration(text)
         .ok_or_else(|| "a duration is whole numbers with units, such as 90s, 30m or 1h30m".to_owned())
 }
@@ -76,12 +76,16 @@ impl Target {
         Scope { backend: self.name.clone(), service: self.service.clone() }
     }
 
-    /// What the caller says of itself. Under sudo without a login session that is the user who called it.
     fn owner(&self) -> Option<String> {
-        let login = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|t| t.trim().parse::<u32>().ok());
-        let sudo = || std::env::var("SUDO_USER").ok().filter(|_| login.is_none_or(|uid| uid == u32::MAX));
-        self.owner.clone().or_else(sudo)
+        claimed(self.owner.clone())
     }
+}
+
+/// What the caller says of itself. Under sudo without a login session that is the user who called it.
+pub(super) fn claimed(owner: Option<String>) -> Option<String> {
+    let login = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|t| t.trim().parse::<u32>().ok());
+    let sudo = || std::env::var("SUDO_USER").ok().filter(|_| login.is_none_or(|uid| uid == u32::MAX));
+    owner.or_else(sudo)
 }
 
 pub(super) async fn take(context: &Context, kind: LeaseKind, args: Take) -> Outcome {

@@ -4,7 +4,7 @@
 //! sysexits.h, by [`ErrorCode`](crate::control::daemon::ErrorCode).
 
 mod agent;
-mod alerts;
+mod alert;
 mod audit;
 mod backend;
 mod check;
@@ -47,7 +47,7 @@ Exit codes:
   0   done
   1   doctor found something that will not work, audit something that differs, or a route did not take a test alert
   64  the command makes no sense
-  66  no such service, backend or lease
+  66  no such service, backend, lease or alert
   69  the daemon is not running; status, stats, flows and the lists then show what it left
   71  the kernel or the system refused
   75  the file changed meanwhile, something else edits it, or another daemon runs; or too few would be
@@ -123,8 +123,9 @@ enum Verb {
     /// Compare maps, pins, program, tables, addresses and flow counts with what was decided.
     #[command(after_help = audit::HELP)]
     Audit(audit::Args),
-    /// Alerts that fire, since when, and whom they went to; or a test of the routes.
-    Alerts(alerts::Args),
+    /// Alerts that fire, since when, whom they went to, and who works on them; or a test of the routes.
+    #[command(visible_alias = "alerts", after_help = alert::HELP)]
+    Alert(alert::Args),
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
     Backend(backend::Verb),
@@ -204,7 +205,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Check => check::run(&context).await,
             Verb::Watch => watch::run(&context).await,
             Verb::Audit(args) => audit::run(&context, args).await,
-            Verb::Alerts(args) => alerts::run(&context, args).await,
+            Verb::Alert(args) => alert::run(&context, args).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,
@@ -257,7 +258,8 @@ mod tests {
     #[case::report_without_begin(&["report"])]
     #[case::events_since_nothing(&["events", "--since", "yesterday"])]
     #[case::follow_until(&["events", "--follow", "--until", "1h"])]
-    #[case::test_of_a_route_without_a_name(&["alerts", "test", "--route", ""])]
+    #[case::test_of_a_route_without_a_name(&["alert", "test", ""])]
+    #[case::acknowledgement_of_nothing(&["alert", "ack"])]
     #[case::output_format(&["status", "--output", "yaml"])]
     fn nonsense_on_the_command_line_is_refused(#[case] args: &[&str]) {
         let error = Cli::try_parse_from(["rollcall"].iter().chain(args)).unwrap_err();

@@ -6,13 +6,15 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
-use super::{Context, Outcome, frozen, lease, words};
+use super::{Context, Outcome, alert, frozen, lease, words};
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
 
 /// Backends that the first line names; the tables have all.
 const OUTS: usize = 5;
+/// Acknowledged alerts that are named; `rollcall alert list` has all.
+const ACKS: usize = 3;
 
 pub(super) async fn run(context: &Context) -> Outcome {
     frozen::show(context, "/v1/status", |left| Status::new(&left.view, &left.counters), render).await
@@ -32,6 +34,9 @@ fn render(status: &Status, paint: Paint) -> String {
         let text = prose(&format!("warning: {warning}"), paint);
         let (word, rest) = text.split_at("warning:".len());
         out += &format!("{}{rest}\n", paint.text(Tone::Warn, word));
+    }
+    if let Some(line) = alerts(status) {
+        out += &(prose(&line, paint) + "\n");
     }
     for s in &status.services {
         out.push('\n');
@@ -178,6 +183,23 @@ fn warnings(status: &Status) -> Vec<String> {
     all
 }
 
+/// `alerts: 2 firing; acknowledged: backend_down/web/web-02 by ada, 40 m left`; `None` if none fires.
+fn alerts(status: &Status) -> Option<String> {
+    if status.alerts.is_empty() {
+        return None;
+    }
+    let acks: Vec<String> = (status.alerts.iter())
+        .filter_map(|a| Some(format!("{} by {}", a.key, alert::ack_in_words(a.acknowledged.as_ref()?, status.time))))
+        .collect();
+    let shown = acks.iter().take(ACKS).cloned().collect::<Vec<_>>().join("; ");
+    let acks = match acks.len() {
+        0 => ", nobody has acknowledged any".to_owned(),
+        n if n > ACKS => format!("; acknowledged: {shown}; and {} more", n - ACKS),
+        _ => format!("; acknowledged: {shown}"),
+    };
+    Some(format!("alerts: {} firing{acks}; see rollcall alert list", status.alerts.len()))
+}
+
 /// A service's heading and table.
 pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> String {
     let mut table = Table::new([
@@ -304,7 +326,7 @@ mod tests {
     use crate::control::testing;
 
     fn status() -> Status {
-        let mut status = Status::new(&testing::view(), &testing::counters());
+        let mut status = Status::new(&testing::view(), &testing::counters()).with_alerts(&testing::board());
         status.daemon.version = "1.2.3".into();
         status
     }

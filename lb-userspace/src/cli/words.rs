@@ -108,6 +108,8 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::AlertFired => "ALERT",
         EventKind::AlertResolved => "alert resolved",
         EventKind::AlertDelivered => "alert delivered",
+        EventKind::AlertAcknowledged => "alert acknowledged",
+        EventKind::AlertAckEnded => "acknowledgement ended",
     }
 }
 

@@ -26,7 +26,7 @@ pub fn lint(config: &Config) -> Vec<String> {
         })
     });
     let deaf = config.alert_routes.is_empty().then(|| {
-        "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alerts test`"
+        "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alert test`"
             .to_owned()
     });
     let deaf = deaf.filter(|_| !config.services.is_empty());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Window;
 use super::schema::{AuditReport, Events, Report};
-use crate::alert::Board;
+use crate::alert::{Board, Firing};
 use crate::config::model::{BackendName, Config, RouteName, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
 use crate::core::lease::{Lease, LeaseKind};
@@ -46,6 +46,8 @@ pub trait Daemon: Clone + Send + Sync + 'static {
         route: Option<RouteName>,
         actor: Actor,
     ) -> impl Future<Output = Result<Vec<RouteTest>, ControlError>> + Send;
+    /// Silence an alert's further steps for a time: somebody works on it.
+    fn acknowledge(&self, ack: AlertAck, actor: Actor) -> impl Future<Output = Result<Firing, ControlError>> + Send;
     /// Take the data plane down and stop.
     fn down(&self, actor: Actor) -> impl Future<Output = Result<(), ControlError>> + Send;
 }
@@ -302,6 +304,22 @@ pub struct DutyOutcome {
 pub struct AlertTest {
     /// By this route only; else by all.
     pub route: Option<RouteName>,
+}
+
+/// A request to acknowledge an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertAck {
+    /// Its key, or as many of the key's parts as only one alert has.
+    pub alert: String,
+    /// For how long, ms.
+    pub for_ms: u64,
+    /// What there is to say.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Who works on it, if the caller says so.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 /// What came of a test alert on one route.

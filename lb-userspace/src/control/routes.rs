@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::connections::Limits;
-use super::daemon::{Actor, AlertTest, ControlError, Daemon, ErrorCode};
+use super::daemon::{Actor, AlertAck, AlertTest, ControlError, Daemon, ErrorCode};
 use super::event_params::{EventParams, WindowParams};
 use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
-    Alerts, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events, Failure,
-    Flows, Report, Services, Stats, Status, Stopping,
+    Alerts, AlertsAck, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events,
+    Failure, Flows, Report, Services, Stats, Status, Stopping,
 };
 use super::server::Connection;
 use super::{MAX_REQUEST_BYTES, metrics};
@@ -44,6 +44,7 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/audit", get(audit::<D>).post(repair::<D>))
         .route("/v1/alerts", get(alerts::<D>))
         .route("/v1/alerts/test", post(test_alert::<D>))
+        .route("/v1/alerts/ack", post(acknowledge::<D>))
         .route("/v1/down", post(down::<D>))
         .route("/metrics", get(render_metrics::<D>))
         .fallback(unknown_path)
@@ -86,7 +87,8 @@ fn answer<T: Document>(body: T) -> Answer<T> {
 }
 
 async fn status<D: Daemon>(State(daemon): State<D>) -> Answer<Status> {
-    answer(Status::new(&*daemon.view().await?, &daemon.counters().await?))
+    let status = Status::new(&*daemon.view().await?, &daemon.counters().await?);
+    answer(status.with_alerts(&*daemon.alerts().await?))
 }
 
 async fn backends<D: Daemon>(State(daemon): State<D>) -> Answer<Backends> {
@@ -185,6 +187,17 @@ async fn test_alert<D: Daemon>(
     let AlertTest { route } = read(request, *limits, "request for a test alert").await?;
     let tests = daemon.test_alert(route, actor.0).await.map_err(IntoResponse::into_response)?;
     answer(AlertsTest::from(tests)).map_err(IntoResponse::into_response)
+}
+
+async fn acknowledge<D: Daemon>(
+    State(daemon): State<D>,
+    actor: axum::Extension<Actor>,
+    limits: axum::Extension<Limits>,
+    request: Request,
+) -> Result<Json<Envelope<AlertsAck>>, Response> {
+    let ack: AlertAck = read(request, *limits, "acknowledgement").await?;
+    let firing = daemon.acknowledge(ack, actor.0).await.map_err(IntoResponse::into_response)?;
+    answer(AlertsAck::from(&firing)).map_err(IntoResponse::into_response)
 }
 
 async fn down<D: Daemon>(State(daemon): State<D>, actor: axum::Extension<Actor>) -> Answer<Stopping> {

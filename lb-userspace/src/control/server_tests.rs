@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::daemon::{AlertTest, Edit, ErrorCode};
+use super::daemon::{AlertAck, AlertTest, Edit, ErrorCode};
 use super::listen::PerListener;
 use super::schema::{
-    Alerts, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Events, Failure, Flows, Report, Services, Stats,
-    Status, Stopping,
+    Alerts, AlertsAck, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Events, Failure, Flows, Report,
+    Services, Stats, Status, Stopping,
 };
 use super::testing::FakeDaemon;
 use super::{EventParams, FlowParams, MAX_REQUEST_BYTES, bind};
@@ -155,6 +155,21 @@ async fn test_alert_reaches_the_daemon_with_its_route_and_no_other_request_does(
     assert_eq!(done.results.iter().map(|r| r.delivered).collect::<Vec<_>>(), [true, false]);
     let (status, _) = running.raw("POST", "/v1/alerts/test", r#"{"rout":"oncall"}"#).await;
     assert_eq!((status, &running.daemon.0.lock().unwrap().tests), (400, &vec![route]));
+}
+
+#[tokio::test]
+async fn acknowledgement_reaches_the_daemon_as_it_was_sent() {
+    let running = start().await;
+    let ack = AlertAck {
+        alert: "backend_down".into(),
+        for_ms: 60_000,
+        note: Some("on it".into()),
+        owner: Some("ada".into()),
+    };
+    let done: AlertsAck = running.client().post_json("/v1/alerts/ack", &ack).await.unwrap();
+    assert_eq!(done.alert.acknowledged.map(|ack| ack.by).as_deref(), Some("ada"));
+    let (status, _) = running.raw("POST", "/v1/alerts/ack", r#"{"alert":"backend_down"}"#).await;
+    assert_eq!((status, &running.daemon.0.lock().unwrap().acks), (400, &vec![ack]));
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
 use lb_common::conntrack::Phase;
 
 use super::daemon::{
-    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, Topic, View,
-    Warning,
+    Actor, AlertAck, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, Topic,
+    View, Warning,
 };
 use super::history::Window;
 use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, timestamp};
-use crate::alert::{Board, Firing, Kind, Load, RouteState, Told};
+use crate::alert::{Ack, Board, Firing, Kind, Load, RouteState, Told};
 use crate::config::model::*;
 use crate::core::api::{
     Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
@@ -279,9 +279,21 @@ pub(crate) fn board() -> Board {
     };
     Board {
         time: Some(NOW),
-        firing: vec![Firing { condition: found.remove(0), since: before(240), fired: before(240), told }],
+        firing: vec![Firing {
+            condition: found.remove(0),
+            since: before(240),
+            fired: before(240),
+            told,
+            acknowledged: Some(ack()),
+        }],
         routes: vec![state("log", "journald", 1, 0), state("oncall", "webhook", 0, 4)],
     }
+}
+
+/// Ada works on what [`board`] shows, for half an hour.
+fn ack() -> Ack {
+    let by = Owner { name: "ada".into(), claimed: true, uid: 0, loginuid: None };
+    Ack { by, note: Some("on it".into()), at: before(60), until: before(60) + Duration::from_secs(1800) }
 }
 
 /// A test that one of two routes took.
@@ -366,6 +378,7 @@ pub(crate) struct Asked {
     pub(crate) edits: Vec<(Edit, Actor)>,
     pub(crate) duties: Vec<Duty>,
     pub(crate) tests: Vec<Option<RouteName>>,
+    pub(crate) acks: Vec<AlertAck>,
     pub(crate) verbs: BTreeSet<&'static str>,
 }
 
@@ -419,6 +432,11 @@ impl Daemon for FakeDaemon {
     async fn test_alert(&self, route: Option<RouteName>, _: Actor) -> Result<Vec<RouteTest>, ControlError> {
         self.0.lock().unwrap().tests.push(route);
         Ok(tests())
+    }
+
+    async fn acknowledge(&self, ack: AlertAck, _: Actor) -> Result<Firing, ControlError> {
+        self.0.lock().unwrap().acks.push(ack);
+        Ok(board().firing.remove(0))
     }
 
     async fn down(&self, _: Actor) -> Result<(), ControlError> {

@@ -379,6 +379,10 @@ pub enum EventKind {
     AlertResolved,
     /// It was sent by one of its routes.
     AlertDelivered,
+    /// Somebody works on it: nobody further is called for a time.
+    AlertAcknowledged,
+    /// That time is over, and it still stands: it escalates again.
+    AlertAckEnded,
 }
 
 /// What consecutive probes say.

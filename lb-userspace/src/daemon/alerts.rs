@@ -1,7 +1,7 @@
 //! Alerting beside the actor: reads the published view each second, asks [`crate::alert`] what fires, what is over and who
 //! is due, and hands messages to one worker for each route. Nothing here can hold up the actor, and no route another.
 //!
-//! What was told to whom is kept in `alerts.json` in the state directory: a restart repeats nothing and forgets nothing.
+//! What was told to whom, and who works on it, is kept in `alerts.json` in the state directory: a restart repeats nothing and forgets nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,11 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::error::system;
+use super::handle::AckRequest;
 use super::upkeep::Report;
-use super::{clock, crash};
-use crate::alert::{Board, Delivery, Load, Message, Outcome, Tracker, conditions};
+use super::{clock, crash, who};
+use crate::alert::{AckAsked, AckRefusal, Board, Delivery, Firing, Load, Message, Outcome, Tracker, conditions};
 use crate::config::model::{AlertRoute, RouteName};
-use crate::control::daemon::{Actor, ControlError, ErrorCode, RouteTest, View};
+use crate::control::daemon::{Actor, AlertAck, ControlError, ErrorCode, RouteTest, View};
 use crate::io::bpf::DataPlane;
 use crate::io::notify;
 
@@ -96,7 +98,7 @@ impl Alerts {
     }
 
     /// Runs until it is aborted.
-    pub async fn run(mut self) {
+    pub async fn run(mut self, mut acks: mpsc::Receiver<AckRequest>) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -108,6 +110,10 @@ impl Alerts {
                     }
                     let news = self.tracker.settle(outcome, clock::now());
                     self.tell(news.map(Report::Alert));
+                }
+                Some(AckRequest { ack, actor, reply }) = acks.recv() => {
+                    // The peer may have hung up; what was done is done.
+                    let _ = reply.send(self.acknowledge(ack, &actor));
                 }
             }
             self.after();
@@ -135,6 +141,26 @@ impl Alerts {
                 self.tracker.settle(Outcome { delivery, result }, now);
             }
         }
+    }
+
+    /// Stored before it is in force: after a restart, nobody may be called whom somebody spared.
+    fn acknowledge(&mut self, ack: AlertAck, actor: &Actor) -> Result<Firing, ControlError> {
+        let AlertAck { alert, for_ms, note, owner } = ack;
+        let (now, by) = (clock::now(), who::owner(actor, owner.as_deref())?);
+        let asked = AckAsked { alert, by, length: Duration::from_millis(for_ms), note };
+        let granted = self.tracker.check_ack(asked, now).map_err(refused)?;
+        let saved = self.tracker.saved_with(&granted, &self.boot_id);
+        block_in_place(|| save(&self.file, &saved)).map_err(|e| {
+            let file = self.file.display();
+            system(format!("{file}: {e}; the acknowledgement cannot be kept, so it is not in force"))
+                .with_hint("mend the file system, a full disk perhaps; then repeat")
+        })?;
+        let key = granted.key().to_owned();
+        let news = self.tracker.acknowledge(granted, now);
+        self.tell(news.map(Report::Alert));
+        let board = self.tracker.board(&[], now);
+        let acknowledged = board.firing.into_iter().find(|firing| firing.condition.key() == key);
+        acknowledged.ok_or_else(|| system(format!("the alert {key} is over")))
     }
 
     /// Shows and keeps what changed.
@@ -247,6 +273,15 @@ pub async fn test(routes: &[AlertRoute], only: Option<&RouteName>, by: &Actor) -
     Ok(futures_util::future::join_all(each).await)
 }
 
+fn refused(refusal: AckRefusal) -> ControlError {
+    match refusal {
+        AckRefusal::NotFound(what) => {
+            ControlError::new(ErrorCode::NotFound, what).with_hint("`rollcall alert list` shows what fires")
+        }
+        AckRefusal::Bounds(what) => ControlError::new(ErrorCode::Usage, what),
+    }
+}
+
 /// This host's name.
 fn instance() -> String {
     gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".to_owned())
@@ -261,5 +296,7 @@ fn save(file: &Path, saved: &crate::alert::Saved) -> io::Result<()> {
     let mut out = File::create(&new)?;
     out.write_all(&serde_json::to_vec(saved)?)?;
     out.sync_all()?;
-    fs::rename(&new, file)
+    fs::rename(&new, file)?;
+    // Else a power cut may bring the old one back.
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
 use super::error::{stopping, system};
-use crate::alert::Board;
+use crate::alert::{Board, Firing};
 use crate::config::model::RouteName;
 use crate::control::daemon::{
-    Actor, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, View,
+    Actor, AlertAck, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, View,
 };
 use crate::control::history::{self, Window};
 use crate::control::schema::{AuditReport, Events, Report};
@@ -35,11 +35,22 @@ pub enum Request {
     Down(Actor, Reply<()>),
 }
 
+/// What only the alerting can do; not by the actor, which may be what the alert is about.
+pub struct AckRequest {
+    /// What is asked for.
+    pub ack: AlertAck,
+    /// Who asks.
+    pub actor: Actor,
+    /// Where the alert, as it is then, goes.
+    pub reply: Reply<Firing>,
+}
+
 /// See [`Daemon`].
 #[derive(Clone)]
 pub struct Handle {
     view: watch::Receiver<Arc<View>>,
     board: watch::Receiver<Arc<Board>>,
+    acks: mpsc::Sender<AckRequest>,
     requests: mpsc::Sender<Request>,
     /// A second, read-only opening of the pinned maps: reading them needs no word with the actor.
     plane: Arc<DataPlane>,
@@ -48,15 +59,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Reads from `view`, `board`, `plane` and the journal in `state_dir`, sends changes to `requests`.
+    /// Reads from `view`, `board`, `plane` and the journal in `state_dir`, sends changes to `requests` and `acks`.
     pub fn new(
         view: watch::Receiver<Arc<View>>,
         board: watch::Receiver<Arc<Board>>,
+        acks: mpsc::Sender<AckRequest>,
         requests: mpsc::Sender<Request>,
         plane: Arc<DataPlane>,
         state_dir: PathBuf,
     ) -> Self {
-        Self { view, board, requests, plane, state_dir }
+        Self { view, board, acks, requests, plane, state_dir }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ControlError> {
@@ -124,6 +136,13 @@ impl Daemon for Handle {
 
     async fn test_alert(&self, route: Option<RouteName>, actor: Actor) -> Result<Vec<RouteTest>, ControlError> {
         super::alerts::test(&self.view().await?.config.alert_routes, route.as_ref(), &actor).await
+    }
+
+    async fn acknowledge(&self, ack: AlertAck, actor: Actor) -> Result<Firing, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        let request = AckRequest { ack, actor, reply };
+        self.acks.send(request).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
     }
 
     async fn down(&self, actor: Actor) -> Result<(), ControlError> {

@@ -145,9 +145,10 @@ async fn serve(
     let stop = CancellationToken::new();
     let heartbeat = tokio::spawn(heartbeat::beat(view.clone(), report_sender.clone()));
     let (board_sender, board) = watch::channel(Arc::default());
+    let (ack_sender, acks) = mpsc::channel(QUEUE);
     let alerts = Alerts::new(view.clone(), reader.clone(), report_sender.clone(), board_sender, &state_dir)?;
-    let alerts = tokio::spawn(alerts.run());
-    let handle = Handle::new(view, board, request_sender, reader.clone(), state_dir);
+    let alerts = tokio::spawn(alerts.run(acks));
+    let handle = Handle::new(view, board, ack_sender, request_sender, reader.clone(), state_dir);
     let server = tokio::spawn(listeners.serve(handle, stop.clone()));
     let collector = tokio::spawn(upkeep::collect(reader, log, report_sender));
     let actor = tokio::spawn(actor.run(Inbox { requests, reports, signals }));

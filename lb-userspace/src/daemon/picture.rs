@@ -137,7 +137,8 @@ impl Picture {
             | EventKind::MemoryShort
             | EventKind::MemoryEnds
             | EventKind::SheddingStuck
-            | EventKind::AlertFired => tracing::warn!(backend, service, "{kind:?}: {cause}"),
+            | EventKind::AlertFired
+            | EventKind::AlertAckEnded => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),
         }
         if self.events.len() == EVENTS {

@@ -1,13 +1,14 @@
-//! One alert's life: first seen, fired, gone, back, over, forgotten; and whom it is owed to.
+//! One alert's life: first seen, fired, acknowledged, gone, back, over, forgotten; and whom it is owed to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::ack::Ack;
 use super::super::condition::{Condition, Kind};
 use super::super::message::{Message, Status, timestamp};
-use super::super::schedule::repeat;
+use super::super::schedule::{forgets, repeat};
 use crate::config::model::{AlertRoute, RouteName};
 use crate::core::api::{Event, EventKind, Time};
 
@@ -30,6 +31,12 @@ pub(super) struct Alert {
     pub(super) gone: Option<Time>,
     pub(super) fired: Option<Time>,
     pub(super) ended: Option<Time>,
+    /// Who works on it now.
+    #[serde(default)]
+    pub(super) ack: Option<Ack>,
+    /// When the last acknowledgement ended, and with it the silence: from then on its steps count anew.
+    #[serde(default)]
+    again: Option<Time>,
     /// How often it came back.
     flaps: u32,
     pub(super) told: BTreeMap<RouteName, Record>,
@@ -50,7 +57,8 @@ pub(super) struct Record {
 
 impl Alert {
     pub(super) fn new(condition: Condition, now: Time) -> Self {
-        Self { condition, first: now, gone: None, fired: None, ended: None, flaps: 0, told: BTreeMap::new() }
+        let (gone, fired, ended, ack, again, told) = (None, None, None, None, None, BTreeMap::new());
+        Self { condition, first: now, gone, fired, ended, ack, again, flaps: 0, told }
     }
 
     /// Its condition stands at `now`. Whether it fires by that.
@@ -68,6 +76,23 @@ impl Alert {
             self.fired = Some(now);
         }
         fires
+    }
+
+    /// Ends an acknowledgement whose time is over; says so, once, if the alert still stands.
+    pub(super) fn escalate_again(&mut self, now: Time) -> Option<Event> {
+        let ack = self.ack.take_if(|ack| ack.is_over(now))?;
+        self.again = Some(now);
+        let by = ack.by.in_words();
+        let event = self.event(EventKind::AlertAckEnded, now);
+        let cause = format!("{}; the acknowledgement by {by} is over, so it escalates again", event.cause);
+        self.ended.is_none().then_some(Event { cause, ..event })
+    }
+
+    /// The moments of it that are by the clock of an earlier boot, but for the acknowledgement's.
+    pub(super) fn moments(&mut self) -> impl Iterator<Item = &mut Time> {
+        let told = self.told.values_mut().flat_map(|record| [&mut record.tried, &mut record.delivered]);
+        let own = [&mut self.gone, &mut self.fired, &mut self.ended, &mut self.again];
+        std::iter::once(&mut self.first).chain(own.into_iter().chain(told).flatten())
     }
 
     /// Whether its condition has been gone for long enough.
@@ -98,11 +123,20 @@ impl Alert {
         if self.ended.is_some() {
             return self.owes_end(route);
         }
-        if self.condition.kind.severity() < route.severity || (fired + route.after).boot_ms > now.boot_ms {
+        if self.condition.kind.severity() < route.severity {
             return false;
         }
         let delivered = self.told.get(&route.name).and_then(|record| record.delivered);
-        delivered.is_none_or(|at| (at + repeat(route)).boot_ms <= now.boot_ms)
+        let repeats = |at: Time| (at + repeat(route)).boot_ms <= now.boot_ms;
+        if let Some(at) = delivered.filter(|_| forgets(route)) {
+            // Silence would be taken for the end there.
+            return repeats(at);
+        }
+        let begun = self.again.unwrap_or(fired);
+        if self.ack.is_some() || (begun + route.after).boot_ms > now.boot_ms {
+            return false;
+        }
+        delivered.is_none_or(|at| at.boot_ms < begun.boot_ms || repeats(at))
     }
 
     pub(super) fn message(&self, instance: &str, route: &AlertRoute) -> Message {

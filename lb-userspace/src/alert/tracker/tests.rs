@@ -3,11 +3,11 @@ use std::num::NonZeroU16;
 use super::*;
 use crate::config::model::{AlertTarget, HttpUrl, Severity};
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time { boot_ms: 1_000_000 + seconds * 1000, wall_ms: 1_772_366_400_000 + i64::try_from(seconds * 1000).unwrap() }
 }
 
-fn route(name: &str) -> AlertRoute {
+pub(super) fn route(name: &str) -> AlertRoute {
     AlertRoute {
         name: RouteName::new(name).unwrap(),
         target: AlertTarget::Journald,
@@ -18,31 +18,31 @@ fn route(name: &str) -> AlertRoute {
     }
 }
 
-fn down() -> Condition {
+pub(super) fn down() -> Condition {
     Condition::of(Kind::BackendDown, "web/b1", "b1 in web is down: refused")
 }
 
 /// A tracker, its routes, and every message that it found due.
-struct Scene {
-    tracker: Tracker,
-    routes: Vec<AlertRoute>,
-    changes: Vec<(u64, EventKind)>,
+pub(super) struct Scene {
+    pub(super) tracker: Tracker,
+    pub(super) routes: Vec<AlertRoute>,
+    pub(super) changes: Vec<(u64, EventKind)>,
 }
 
 impl Scene {
-    fn new(routes: Vec<AlertRoute>) -> Self {
+    pub(super) fn new(routes: Vec<AlertRoute>) -> Self {
         Self { tracker: Tracker::new("edge".into()), routes, changes: Vec::new() }
     }
 
     /// One look; what is due, as `route status`.
-    fn look(&mut self, seconds: u64, conditions: &[Condition]) -> Vec<Delivery> {
+    pub(super) fn look(&mut self, seconds: u64, conditions: &[Condition]) -> Vec<Delivery> {
         let changes = self.tracker.observe(conditions.to_vec(), &self.routes, at(seconds));
         self.changes.extend(changes.into_iter().map(|c| (seconds, c.kind)));
         self.tracker.due(&self.routes, at(seconds))
     }
 
     /// One look, after which every message is taken.
-    fn deliver(&mut self, seconds: u64, conditions: &[Condition]) -> Vec<String> {
+    pub(super) fn deliver(&mut self, seconds: u64, conditions: &[Condition]) -> Vec<String> {
         let due = self.look(seconds, conditions);
         let named = |d: &Delivery| format!("{} {}", d.route, d.message.status.name());
         let names = due.iter().map(named).collect();

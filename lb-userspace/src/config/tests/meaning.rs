@@ -93,7 +93,7 @@ fn udp_service_with_probe_none_is_valid_and_linted() {
         lint(&config),
         [
             "service web6: not probed, so a dead member keeps its flows; consider a tcp or http probe",
-            "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alerts test`",
+            "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alert test`",
         ]
     );
 }

@@ -1,10 +1,10 @@
-//! `rollcall.alerts/v1`, `rollcall.alerts-test/v1`, and what webhooks and commands get: `rollcall.alert/v1`.
+//! `rollcall.alerts/v1`, `rollcall.alerts-test/v1`, `rollcall.alerts-ack/v1`, and what webhooks and commands get: `rollcall.alert/v1`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Document, timestamp};
-use crate::alert::{Board, Firing, Message, RouteState, Told};
+use crate::alert::{Ack, Board, Firing, Message, RouteState, Told};
 use crate::config::model::{BackendName, RouteName, ServiceName, Severity};
 use crate::control::daemon::RouteTest;
 
@@ -49,6 +49,25 @@ pub struct AlertStatus {
     pub playbook: String,
     /// Whom it went to, or was to go to.
     pub told: Vec<ToldStatus>,
+    /// Who works on it, so that nobody further is called for a time; null if nobody said so.
+    #[serde(default)]
+    pub acknowledged: Option<AckStatus>,
+}
+
+/// Who works on an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AckStatus {
+    /// Their name.
+    pub by: String,
+    /// Whether the name is only claimed.
+    pub claimed: bool,
+    /// What they said.
+    pub note: Option<String>,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when; then it escalates again.
+    pub until: Timestamp,
 }
 
 /// What one route was told of an alert.
@@ -123,6 +142,18 @@ impl Document for AlertsTest {
     const SCHEMA: &'static str = "rollcall.alerts-test/v1";
 }
 
+/// An alert that somebody works on from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlertsAck {
+    /// The alert.
+    pub alert: AlertStatus,
+}
+
+impl Document for AlertsAck {
+    const SCHEMA: &'static str = "rollcall.alerts-ack/v1";
+}
+
 impl Document for Message {
     const SCHEMA: &'static str = "rollcall.alert/v1";
 }
@@ -153,7 +184,21 @@ impl From<&Firing> for AlertStatus {
             fired: timestamp(firing.fired),
             playbook: condition.kind.playbook(),
             told: firing.told.iter().map(ToldStatus::from).collect(),
+            acknowledged: firing.acknowledged.as_ref().map(AckStatus::from),
         }
+    }
+}
+
+impl From<&Ack> for AckStatus {
+    fn from(ack: &Ack) -> Self {
+        let Ack { by, note, at, until } = ack.clone();
+        Self { by: by.name, claimed: by.claimed, note, at: timestamp(at), until: timestamp(until) }
+    }
+}
+
+impl From<&Firing> for AlertsAck {
+    fn from(firing: &Firing) -> Self {
+        Self { alert: AlertStatus::from(firing) }
     }
 }
 

@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use absence::Absence;
-pub use alerts::{AlertStatus, Alerts, AlertsTest, RouteResult, RouteStatus, ToldStatus};
+pub use alerts::{AckStatus, AlertStatus, Alerts, AlertsAck, AlertsTest, RouteResult, RouteStatus, ToldStatus};
 pub use audit::AuditReport;
 pub use check::{CheckReport, CheckState, Figures, Finding};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, EventRecord, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
+use super::{AlertStatus, Document, EventRecord, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
+use crate::alert::Board;
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
@@ -45,6 +46,9 @@ pub struct Status {
     /// Backends that left the configuration and are expected back.
     #[serde(default)]
     pub removed: Vec<RemovedStatus>,
+    /// Alerts that fire, worst first. Of a daemon that does not run only that it is down, if `watch` told anybody.
+    #[serde(default)]
+    pub alerts: Vec<AlertStatus>,
 }
 
 /// A service whose members failed at once, so that the edge itself is suspected.
@@ -257,7 +261,7 @@ pub struct EventStatus {
     /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
     /// `forgotten`, `decommissioned`, `overdue`, `memory_short`, `memory_ample`, `memory_unknown`, `memory_ends`,
     /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
-    /// `alert_resolved` or `alert_delivered`; later versions add kinds.
+    /// `alert_resolved`, `alert_delivered`, `alert_acknowledged` or `alert_ack_ended`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
@@ -342,7 +346,14 @@ impl Status {
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
                 .cloned()
                 .collect(),
+            alerts: Vec::new(),
         }
+    }
+
+    /// With the alerts that fire.
+    #[must_use]
+    pub fn with_alerts(self, board: &Board) -> Self {
+        Self { alerts: board.firing.iter().map(AlertStatus::from).collect(), ..self }
     }
 }
 

@@ -38,7 +38,7 @@ fn check<T: Document + JsonSchema + PartialEq + std::fmt::Debug>(sample: T) {
 
 #[test]
 fn status_of_full_view_fits_its_schema_and_returns_equal() {
-    check(Status::new(&testing::view(), &testing::counters()));
+    check(Status::new(&testing::view(), &testing::counters()).with_alerts(&testing::board()));
 }
 
 #[test]
@@ -104,6 +104,7 @@ fn outcomes_fit_their_schemas_and_return_equal() {
 fn alerts_fit_their_schemas_and_return_equal() {
     check(Alerts::new(&testing::board(), time()));
     check(AlertsTest::from(testing::tests()));
+    check(AlertsAck::from(&testing::board().firing[0]));
     check(crate::io::notify::sample());
 }
 

@@ -1,13 +1,31 @@
-//! `rollcall alerts`, `rollcall alerts test`.
+//! `rollcall alert list|ack|test`.
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, words};
+use super::{Context, Outcome, lease, words};
+use crate::alert::ACK_DEFAULT;
 use crate::config::model::{RouteName, Severity};
-use crate::control::daemon::AlertTest;
-use crate::control::schema::{AlertStatus, Alerts, AlertsTest, RouteStatus};
+use crate::control::daemon::{AlertAck, AlertTest};
+use crate::control::schema::{AckStatus, AlertStatus, Alerts, AlertsAck, AlertsTest, RouteStatus};
+use crate::core::api::millis;
+
+pub(super) const HELP: &str = "\
+Without a verb: list.
+
+Examples:
+  rollcall alert                         what fires, and who works on it
+  rollcall alert ack backend_down/web/web-02 --for 2h --note 'new disk is on its way'
+  rollcall alert test pager              does this route work?";
+
+const ACK_HELP: &str = "\
+While an alert is acknowledged, nobody further is called for it and nobody is reminded; when the time is over and it still \
+stands, it escalates again from the first step. It ends with the alert: the same trouble anew calls again. To acknowledge \
+again replaces the time. An Alertmanager goes on hearing that the alert stands: silence it there.";
 
 /// Without a verb: alerts that fire.
 #[derive(Debug, clap::Args)]
@@ -19,17 +37,46 @@ pub(super) struct Args {
 /// What to do with alerts.
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Alerts that fire, since when, whom they went to, and who works on them.
+    List,
+    /// Say that you work on an alert: nobody further is called for a time.
+    #[command(after_help = ACK_HELP)]
+    Ack(AckArgs),
     /// Send a test alert, and say what came of it. Exits 1 if a route did not take it.
     Test {
         /// By this route only. Default: by all.
-        #[arg(long, value_name = "NAME", value_parser = super::backend::name::<RouteName>)]
+        #[arg(value_parser = super::backend::name::<RouteName>)]
         route: Option<RouteName>,
     },
 }
 
+/// An acknowledgement.
+#[derive(Debug, clap::Args)]
+struct AckArgs {
+    /// The alert, as the list names it, such as backend_down/web/web-02; of the name's parts as many as only one has.
+    alert: String,
+    /// For how long, such as 30m or 2h; at most 24h.
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = lease::length)]
+    length: Duration,
+    /// What is being done.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Who works on it. Default: the user who is logged in; root without a login must say.
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+}
+
+/// The default of `--for`, as alerting has it.
+const _: () = assert!(ACK_DEFAULT.as_secs() == 3600);
+
 pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     match args.verb {
-        None => context.output.show(context.client.get::<Alerts>("/v1/alerts").await?, list),
+        None | Some(Verb::List) => context.output.show(context.client.get::<Alerts>("/v1/alerts").await?, list),
+        Some(Verb::Ack(AckArgs { alert, length, note, owner })) => {
+            let ack = AlertAck { alert, for_ms: millis(length), note, owner: lease::claimed(owner) };
+            let done: AlertsAck = context.client.post_json("/v1/alerts/ack", &ack).await?;
+            context.output.show(done, |done, paint| acknowledged(done, paint, Timestamp::now()))
+        }
         Some(Verb::Test { route }) => {
             let done: AlertsTest = context.client.post_json("/v1/alerts/test", &AlertTest { route }).await?;
             let failed = done.results.iter().any(|result| !result.delivered);
@@ -46,16 +93,16 @@ fn list(alerts: &Alerts, paint: Paint) -> String {
     };
     out.push('\n');
     if !alerts.firing.is_empty() {
-        let titles = ["SEVERITY", "SINCE", "CONDITION", "OWNER", "TOLD", "WHAT"];
+        let titles = ["SEVERITY", "SINCE", "ALERT", "OWNER", "TOLD", "WHAT"];
         let mut table = Table::new(titles).narrow(Some("WHAT"), &["OWNER"]);
         for alert in &alerts.firing {
             table.row([
                 severity(alert.severity),
                 words::since(alert.since, alerts.time).into(),
-                alert.condition.as_str().into(),
+                alert.key.as_str().into(),
                 alert.owner.as_deref().unwrap_or("nobody").into(),
                 told(alert),
-                alert.summary.as_str().into(),
+                what(alert, alerts.time).into(),
             ]);
         }
         out += &table.render(0, paint);
@@ -69,6 +116,26 @@ fn list(alerts: &Alerts, paint: Paint) -> String {
         out.push('\n');
     }
     out
+}
+
+/// The summary, and who works on it.
+fn what(alert: &AlertStatus, now: Timestamp) -> String {
+    let ack = alert.acknowledged.as_ref().map(|ack| format!(" (acknowledged by {})", ack_in_words(ack, now)));
+    format!("{}{}", alert.summary, ack.unwrap_or_default())
+}
+
+/// `ada (claimed), 29 m left: new disk is on its way`.
+pub(super) fn ack_in_words(ack: &AckStatus, now: Timestamp) -> String {
+    let claimed = if ack.claimed { " (claimed)" } else { "" };
+    let note = ack.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+    format!("{}{claimed}, {} left{note}", ack.by, words::since(now, ack.until))
+}
+
+fn acknowledged(done: &AlertsAck, paint: Paint, now: Timestamp) -> String {
+    let AlertStatus { key, summary, acknowledged, .. } = &done.alert;
+    let ack = acknowledged.as_ref().map(|ack| ack_in_words(ack, now)).unwrap_or_default();
+    let line = paint.text(Tone::Good, &format!("{key} acknowledged by {ack}"));
+    format!("{line}\n  {summary}\n")
 }
 
 fn severity(severity: Severity) -> Cell {
@@ -125,14 +192,25 @@ mod tests {
         let alerts = Alerts::new(&testing::board(), timestamp(testing::NOW));
         let expected = "\
 1 alert firing
-SEVERITY  SINCE  CONDITION     OWNER     TOLD                 WHAT
-warning   4 m    backend_down  web team  log, oncall: not yet  web-02 in www is down: connection refused
+SEVERITY  SINCE  ALERT     OWNER     TOLD                 WHAT
+warning   4 m    backend_down/www/web-02  web team  log, oncall: not yet  web-02 in www is down: connection refused \
+(acknowledged by ada (claimed), 29 m left: on it)
 route oncall (webhook) has failed for 4 m: 127.0.0.1:9: connection refused
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&list(&alerts, Paint::PLAIN)), squeezed(expected));
         let none = Alerts { firing: vec![], routes: vec![], ..alerts };
         assert_eq!(list(&none, Paint::PLAIN), "no alert fires\nnobody is told: no alert_route is configured\n");
+    }
+
+    #[test]
+    fn acknowledgement_says_who_for_how_long_and_of_what() {
+        let done = AlertsAck::from(&testing::board().firing[0]);
+        let expected = "\
+backend_down/www/web-02 acknowledged by ada (claimed), 29 m left: on it
+  web-02 in www is down: connection refused
+";
+        assert_eq!(acknowledged(&done, Paint::PLAIN, timestamp(testing::NOW)), expected);
     }
 
     #[test]
