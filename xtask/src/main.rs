@@ -5,6 +5,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod drill;
 mod lint_ebpf;
 mod mutate;
 mod setup;
@@ -30,6 +31,8 @@ enum Task {
     LintEbpf,
     /// Show a balancer at work: real daemon, real servers, real clients, one killed server
     Demo(demo::Arguments),
+    /// Replay the outage that Rollcall exists for, behind a plain balancer and behind Rollcall
+    Drill(drill::Arguments),
     /// Run the tests
     Test(test::Arguments),
     /// Measure the program
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::LintEbpf => lint_ebpf::run(),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Drill(arguments) => drill::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(what) => bench::run(&what),
         Task::Mutate(arguments) => mutate::run(&arguments),

@@ -156,8 +156,13 @@ impl Load {
     /// Ends it: what is under way is finished first.
     #[track_caller]
     pub fn stop(self) -> Tally {
-        self.stop.store(true, Ordering::Relaxed);
+        self.begin_to_stop();
         self.wait()
+    }
+
+    /// Has it begin nothing new, without waiting for what is under way: for several loads that are to end together.
+    pub fn begin_to_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the plan's limit is reached.
@@ -172,7 +177,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.begin_to_stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
