@@ -17,3 +17,4 @@ mod record;
 mod repair;
 mod stage;
 mod start;
+mod watch;

@@ -33,6 +33,11 @@ impl Condition {
         Self { kind, subject, backend: None, service: None, owner: None, summary, since: None }
     }
 
+    /// That no daemon answers, as whoever looks from beside it says.
+    pub fn daemon_down(summary: &str) -> Self {
+        Self::of(Kind::DaemonDown, "", summary)
+    }
+
     /// What one alert is told from another by: `backend_down/web/b1`.
     pub fn key(&self) -> String {
         if self.subject.is_empty() {
@@ -87,13 +92,15 @@ pub enum Kind {
     PortsNearFull,
     /// The daemon's main task does not move.
     DaemonStuck,
+    /// No daemon answers. Told by `rollcall watch`.
+    DaemonDown,
     /// An alert route does not take what it is sent.
     RouteFailing,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -114,6 +121,7 @@ impl Kind {
         Self::FlowsNearFull,
         Self::PortsNearFull,
         Self::DaemonStuck,
+        Self::DaemonDown,
         Self::RouteFailing,
     ];
 
@@ -140,6 +148,7 @@ impl Kind {
             Self::FlowsNearFull => "flows_near_full",
             Self::PortsNearFull => "ports_near_full",
             Self::DaemonStuck => "daemon_stuck",
+            Self::DaemonDown => "daemon_down",
             Self::RouteFailing => "route_failing",
         }
     }
@@ -167,6 +176,7 @@ impl Kind {
             | Self::NotApplied
             | Self::InvariantBroken
             | Self::DaemonStuck
+            | Self::DaemonDown
             | Self::RouteFailing => Severity::Critical,
         }
     }

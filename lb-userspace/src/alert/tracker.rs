@@ -21,8 +21,6 @@ use super::schedule::Health;
 use crate::config::model::{AlertRoute, RouteName};
 use crate::core::api::{Event, EventKind, Time};
 
-/// After a start, how long what fired before is taken to stand: probes need time to say.
-const GRACE: Duration = Duration::from_secs(30);
 /// Messages that one route may have under way.
 const IN_FLIGHT: usize = 32;
 
@@ -74,10 +72,11 @@ impl Tracker {
         Self { instance, alerts, health, in_flight, grace: 0, changed: false }
     }
 
-    /// Goes on with what an earlier daemon saved. Of an earlier boot only the wall clock counts.
-    pub fn resume(&mut self, saved: Saved, boot_id: &str, now: Time) {
+    /// Goes on with what an earlier process saved. Of an earlier boot only the wall clock counts. For `grace`, what fired is
+    /// taken to stand, even unseen.
+    pub fn resume(&mut self, saved: Saved, boot_id: &str, now: Time, grace: Duration) {
         self.alerts = saved.alerts;
-        self.grace = (now + GRACE).boot_ms;
+        self.grace = (now + grace).boot_ms;
         if saved.boot_id == boot_id {
             return;
         }
@@ -92,6 +91,11 @@ impl Tracker {
         }
     }
 
+    /// Whether there is nothing to remember.
+    pub fn is_idle(&self) -> bool {
+        self.alerts.is_empty()
+    }
+
     /// What was given out to be saved was not.
     pub fn save_again(&mut self) {
         self.changed = true;
@@ -102,7 +106,8 @@ impl Tracker {
         std::mem::take(&mut self.changed).then(|| self.saved(boot_id))
     }
 
-    fn saved(&self, boot_id: &str) -> Saved {
+    /// All that the next process needs.
+    pub fn saved(&self, boot_id: &str) -> Saved {
         let fired = self.alerts.iter().filter(|(_, a)| a.fired.is_some());
         let alerts = fired.map(|(key, alert)| (key.clone(), alert.clone())).collect();
         Saved { boot_id: boot_id.to_owned(), alerts }

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, lease, words};
+use super::{Context, Outcome, frozen, lease, words};
 use crate::alert::ACK_DEFAULT;
 use crate::config::model::{RouteName, Severity};
-use crate::control::daemon::{AlertAck, AlertTest};
+use crate::control::daemon::{AlertAck, AlertTest, ControlError, ErrorCode};
 use crate::control::schema::{AckStatus, AlertStatus, Alerts, AlertsAck, AlertsTest, RouteStatus};
 use crate::core::api::millis;
+use crate::daemon::absence;
+use crate::daemon::frozen::Left;
 
 pub(super) const HELP: &str = "\
 Without a verb: list.
@@ -71,10 +73,16 @@ const _: () = assert!(ACK_DEFAULT.as_secs() == 3600);
 
 pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     match args.verb {
-        None | Some(Verb::List) => context.output.show(context.client.get::<Alerts>("/v1/alerts").await?, list),
+        None | Some(Verb::List) => {
+            let now = Timestamp::now();
+            let left = |_: &Left| Ok(Alerts::new(&absence::board(&context.config), now));
+            let (alerts, code) = frozen::get(context, "/v1/alerts", left).await?;
+            context.output.show(alerts, list)?;
+            Ok(code)
+        }
         Some(Verb::Ack(AckArgs { alert, length, note, owner })) => {
             let ack = AlertAck { alert, for_ms: millis(length), note, owner: lease::claimed(owner) };
-            let done: AlertsAck = context.client.post_json("/v1/alerts/ack", &ack).await?;
+            let done = acknowledge(context, ack).await?;
             context.output.show(done, |done, paint| acknowledged(done, paint, Timestamp::now()))
         }
         Some(Verb::Test { route }) => {
@@ -83,6 +91,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
             context.output.show(done, results)?;
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
+    }
+}
+
+/// By the daemon. Where that does not answer, `rollcall watch` may have told of it, and that can be acknowledged all the same.
+async fn acknowledge(context: &Context, ack: AlertAck) -> Result<AlertsAck, ControlError> {
+    let error = match context.client.post_json("/v1/alerts/ack", &ack).await {
+        Err(e) if e.code == ErrorCode::Unavailable => e,
+        answer => return answer,
+    };
+    match absence::acknowledge(&context.config, ack).await {
+        Ok(firing) => Ok(AlertsAck::from(&firing)),
+        Err(e) if e.code == ErrorCode::NotFound => Err(error),
+        Err(e) => Err(e),
     }
 }
 

@@ -10,6 +10,8 @@ use super::{Context, Outcome, alert, frozen, lease, words};
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
+use crate::daemon::absence;
+use crate::daemon::frozen::Left;
 
 /// Backends that the first line names; the tables have all.
 const OUTS: usize = 5;
@@ -17,7 +19,8 @@ const OUTS: usize = 5;
 const ACKS: usize = 3;
 
 pub(super) async fn run(context: &Context) -> Outcome {
-    frozen::show(context, "/v1/status", |left| Status::new(&left.view, &left.counters), render).await
+    let left = |left: &Left| Status::new(&left.view, &left.counters).with_alerts(&absence::board(&context.config));
+    frozen::show(context, "/v1/status", left, render).await
 }
 
 /// The verdict on all, worst first: no daemon, then a suspected edge, then who is out.

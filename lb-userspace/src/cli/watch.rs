@@ -4,20 +4,40 @@
 use std::process::ExitCode;
 
 use super::output::say;
-use super::{Context, Outcome, check};
+use super::{Context, Outcome, check, plain};
 use crate::control::schema::{CheckReport, CheckState};
+use crate::daemon::absence::{self, Told};
 
 pub(super) const HELP: &str = "\
-Meant for rollcall-watch.timer, once a minute; it keeps nothing from one run to the next. Says nothing and exits 0 while the \
-daemon answers, whatever the state of the backends: the daemon tells of those itself. Else writes one line to standard \
-error with the severity that journald reads (<2> critical, <4> warning) and exits 2, or 3 if it cannot tell, so that the \
-unit is listed by `systemctl --failed` and its OnFailure= runs.";
+Meant for rollcall-watch.timer, once a minute, as root. Says nothing and exits 0 while the daemon answers, whatever the \
+state of the backends: the daemon tells of those itself. Else it tells by the alert routes of the configuration (if that is \
+wrong by now, of what ran last), in their steps, once and not each minute, until it is over; `rollcall alert list` and \
+`rollcall alert ack` know of it. Whatever becomes of that, it writes a line to standard error with the severity that \
+journald reads (<2> critical, <4> warning) and exits 2, or 3 if it cannot tell, so that the unit is listed by \
+`systemctl --failed` and its OnFailure= runs.";
 
 pub(super) async fn run(context: &Context) -> Outcome {
     let report = check::report(context).await;
-    let Some(state) = concern(&report) else { return Ok(ExitCode::SUCCESS) };
-    alert(state, &report);
-    Ok(ExitCode::from(state.exit_code()))
+    let concern = concern(&report);
+    if let Some(state) = concern {
+        // First: it must be said, whatever becomes of the rest.
+        say(&line(state, &report));
+    }
+    let told = match concern {
+        // It may well be there.
+        Some(CheckState::Unknown) => Told::default(),
+        Some(_) => absence::look(&context.config, Some(&plain::line(&report.verdict))).await,
+        None => absence::look(&context.config, None).await,
+    };
+    say(&deliveries(&told));
+    Ok(concern.map_or(ExitCode::SUCCESS, |state| ExitCode::from(state.exit_code())))
+}
+
+/// Whom the alert routes reached, and what stood in the way; empty where nobody was to be told.
+fn deliveries(told: &Told) -> String {
+    let taken = (!told.taken.is_empty()).then(|| format!("<6>told by {}\n", told.taken.join(", ")));
+    let failed = told.failed.iter().map(|why| format!("<3>alert routes: {}\n", plain::line(why)));
+    taken.into_iter().chain(failed).collect()
 }
 
 /// How bad it is that the daemon does not answer; `None` if it does.
@@ -31,11 +51,7 @@ fn concern(report: &CheckReport) -> Option<CheckState> {
     }
 }
 
-/// Tells people: one line, from which the unit's `OnFailure=` goes on. Alert routes are the daemon's, and it is gone.
-fn alert(state: CheckState, report: &CheckReport) {
-    say(&line(state, report));
-}
-
+/// The floor: one line, from which the unit's `OnFailure=` goes on.
 fn line(state: CheckState, report: &CheckReport) -> String {
     let severity = if state == CheckState::Critical { 2 } else { 4 };
     format!("<{severity}>{}\n", check::line(report))
@@ -50,6 +66,14 @@ mod tests {
 
     fn status() -> Status {
         Status::new(&testing::view(), &testing::counters())
+    }
+
+    #[test]
+    fn deliveries_name_who_was_told_and_what_failed_each_with_its_severity() {
+        let told =
+            Told { taken: vec!["log".into(), "page".into()], failed: vec!["hook did not take it: no\nanswer".into()] };
+        assert_eq!(deliveries(&told), "<6>told by log, page\n<3>alert routes: hook did not take it: no; answer\n");
+        assert_eq!(deliveries(&Told::default()), "");
     }
 
     #[test]

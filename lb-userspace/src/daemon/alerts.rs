@@ -29,6 +29,8 @@ use crate::io::notify;
 const QUEUE: usize = 32;
 /// Looks between two readings of what is in use.
 const LOAD_EVERY: u64 = 10;
+/// After a start, how long what fired before is taken to stand: probes need time to say.
+const GRACE: Duration = Duration::from_secs(30);
 const FILE: &str = "alerts.json";
 
 /// See the module.
@@ -75,7 +77,7 @@ impl Alerts {
         let (file, boot_id) = (state_dir.join(FILE), clock::boot_id()?);
         let mut tracker = Tracker::new(instance());
         match fs::read(&file).map(|bytes| serde_json::from_slice(&bytes)) {
-            Ok(Ok(saved)) => tracker.resume(saved, &boot_id, clock::now()),
+            Ok(Ok(saved)) => tracker.resume(saved, &boot_id, clock::now(), GRACE),
             Ok(Err(e)) => tracing::warn!("{}: {e}; alerts that fired before are sent again", file.display()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => tracing::warn!("{}: {e}; alerts that fired before are sent again", file.display()),
@@ -273,7 +275,7 @@ pub async fn test(routes: &[AlertRoute], only: Option<&RouteName>, by: &Actor) -
     Ok(futures_util::future::join_all(each).await)
 }
 
-fn refused(refusal: AckRefusal) -> ControlError {
+pub(super) fn refused(refusal: AckRefusal) -> ControlError {
     match refusal {
         AckRefusal::NotFound(what) => {
             ControlError::new(ErrorCode::NotFound, what).with_hint("`rollcall alert list` shows what fires")
@@ -283,12 +285,12 @@ fn refused(refusal: AckRefusal) -> ControlError {
 }
 
 /// This host's name.
-fn instance() -> String {
+pub(super) fn instance() -> String {
     gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".to_owned())
 }
 
 /// Replaces the file: a crash leaves the old one or the new one.
-fn save(file: &Path, saved: &crate::alert::Saved) -> io::Result<()> {
+pub(super) fn save(file: &Path, saved: &crate::alert::Saved) -> io::Result<()> {
     if crash::fails("save_alerts") {
         return Err(io::Error::other("told to fail"));
     }

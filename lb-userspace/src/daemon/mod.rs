@@ -4,6 +4,7 @@
 //! interfaces, listeners; then the data plane, adopted or new; then the actor, and last the socket. Decisions about
 //! backends are the core's, system calls `io`'s; here is only what connects them, and the order of things.
 
+pub(crate) mod absence;
 mod actor;
 mod alerts;
 mod audit;

@@ -3,6 +3,8 @@ use std::num::NonZeroU16;
 use super::*;
 use crate::config::model::{AlertTarget, HttpUrl, Severity};
 
+const GRACE: Duration = Duration::from_secs(30);
+
 pub(super) fn at(seconds: u64) -> Time {
     Time { boot_ms: 1_000_000 + seconds * 1000, wall_ms: 1_772_366_400_000 + i64::try_from(seconds * 1000).unwrap() }
 }
@@ -149,7 +151,7 @@ fn restart_goes_on_with_what_fired_and_repeats_nothing() {
     let text = serde_json::to_string(&saved).unwrap();
     for boot in ["boot-1", "boot-2"] {
         let mut scene = Scene::new(vec![route("log")]);
-        scene.tracker.resume(serde_json::from_str(&text).unwrap(), boot, at(60));
+        scene.tracker.resume(serde_json::from_str(&text).unwrap(), boot, at(60), GRACE);
         assert!(scene.deliver(60, &[down()]).is_empty(), "{boot}");
         assert_eq!(scene.tracker.board(&scene.routes, at(60)).firing[0].fired, at(0), "{boot}");
         assert_eq!(scene.deliver(3600, &[down()]), ["log firing"], "{boot}");
@@ -157,7 +159,7 @@ fn restart_goes_on_with_what_fired_and_repeats_nothing() {
     }
     // What is over meanwhile is told, once there was time to look.
     let mut scene = Scene::new(vec![route("log")]);
-    scene.tracker.resume(saved, "boot-1", at(60));
+    scene.tracker.resume(saved, "boot-1", at(60), GRACE);
     assert!(scene.deliver(60, &[]).is_empty());
     assert!(scene.deliver(90, &[]).is_empty());
     assert_eq!(scene.deliver(95, &[]), ["log resolved"]);

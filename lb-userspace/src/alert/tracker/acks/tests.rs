@@ -98,7 +98,7 @@ fn acknowledgement_outlives_the_daemon_and_is_never_longer_than_it_was_given() {
         ("boot-2", Time { boot_ms: at(5).boot_ms, wall_ms: at(0).wall_ms - 3_600_000 }, 3604, 3605),
     ] {
         let mut scene = Scene::new(vec![route("first")]);
-        scene.tracker.resume(serde_json::from_str(&text).unwrap(), boot, resumed);
+        scene.tracker.resume(serde_json::from_str(&text).unwrap(), boot, resumed, Duration::ZERO);
         assert!(scene.deliver(last, &[down()]).is_empty(), "{boot} {resumed:?}");
         assert_eq!(scene.deliver(first, &[down()]), ["first firing"], "{boot} {resumed:?}");
     }
