@@ -44,7 +44,7 @@ fn scope(n: u8) -> Scope {
     Scope { backend: backend(n).name, service: None }
 }
 
-fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
+pub fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
     let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
     Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true }
 }
@@ -100,7 +100,7 @@ fn running(members: u8) -> World {
     with(config(vec![service(members)]))
 }
 
-fn with(config: Config) -> World {
+pub fn with(config: Config) -> World {
     let mut world = World::new(1, 16384);
     world.start(Arc::new(config), false);
     world.run_until(SECOND, |w| w.settled() && w.members().iter().all(|m| m.in_rotation));
@@ -108,7 +108,7 @@ fn with(config: Config) -> World {
     world
 }
 
-fn is_in(world: &World, n: u8) -> bool {
+pub fn is_in(world: &World, n: u8) -> bool {
     world.members().iter().find(|m| m.backend == backend(n).name).is_some_and(|m| m.in_rotation)
 }
 

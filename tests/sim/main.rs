@@ -12,6 +12,7 @@ mod kernel;
 mod leases;
 mod memory;
 mod reload;
+mod renames;
 mod scale;
 mod scenarios;
 mod suspicion;
@@ -95,7 +96,7 @@ fn happen(world: &mut World) {
     let last = world.rng.random_range(1..=8u8);
     let v4 = IpAddr::from([10, 0, 0, last]);
     let v6 = configs::backend(last).ipv6.map(IpAddr::from).unwrap();
-    match world.rng.random_range(0..25) {
+    match world.rng.random_range(0..27) {
         16..=19 => leases::take_some(world),
         20 => leases::end_some(world),
         21 => leases::forget_some(world),
@@ -107,6 +108,7 @@ fn happen(world: &mut World) {
         }
         23 => memory::change_some(world),
         24 => advice::change_some(world),
+        25 => renames::fail_some(world),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),

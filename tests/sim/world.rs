@@ -21,6 +21,7 @@ use rollcall::core::removed::Removed;
 use crate::allocations;
 use crate::check::Reasons;
 use crate::kernel::Kernel;
+use crate::renames;
 
 /// How often, in percent, things go wrong.
 #[derive(Clone, Copy, Default)]
@@ -149,8 +150,23 @@ impl World {
     }
 
     pub fn configure(&mut self, config: Arc<Config>) {
-        self.config = Some(config.clone());
+        let before = self.config.replace(config.clone()).expect("started");
+        let narrowed = renames::narrowed(self, &before, &config);
         self.give(Input::Configure(config, author("reload")));
+        for scope in narrowed {
+            assert!(self.leases.contains_key(&scope), "the lease of {scope} is lost with the service's old name");
+        }
+    }
+
+    /// The core follows a change, but nothing else does: what was recorded before is recorded again.
+    pub fn fail_to_configure(&mut self, config: Arc<Config>, pause: Duration) {
+        let (before, removed) = (self.config(), self.removed.clone());
+        self.configure(config);
+        self.run(pause);
+        self.config = Some(before.clone());
+        let records = removed.values().cloned().collect();
+        self.give(Input::Revert { config: before, removed: records, by: author("reload") });
+        assert_eq!(self.removed, removed, "a change that failed left its traces");
     }
 
     /// As `/proc/sys/kernel/random/boot_id`.

@@ -58,6 +58,8 @@ pub enum Kind {
     Overdue,
     /// A lease ends soon.
     LeaseEnding,
+    /// A lease covers nobody: its service is gone.
+    LeaseIdle,
     /// After its lease, a backend does not answer.
     ReturnFailed,
     /// Fewer in rotation than the service needs.
@@ -104,6 +106,7 @@ impl Kind {
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
+        Self::LeaseIdle,
         Self::ReturnFailed,
         Self::TooFew,
         Self::NoneInRotation,
@@ -131,6 +134,7 @@ impl Kind {
             Self::BackendDown => "backend_down",
             Self::Overdue => "overdue",
             Self::LeaseEnding => "lease_ending",
+            Self::LeaseIdle => "lease_idle",
             Self::ReturnFailed => "return_failed",
             Self::TooFew => "too_few",
             Self::NoneInRotation => "none_in_rotation",
@@ -158,6 +162,7 @@ impl Kind {
         match self {
             Self::LeaseEnding => Severity::Info,
             Self::BackendDown
+            | Self::LeaseIdle
             | Self::TooFew
             | Self::MemoryShort
             | Self::MemoryUnknown

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::condition::{Condition, Kind};
-use crate::config::model::{Config, Service};
+use crate::config::model::{Config, Service, ServiceName};
 use crate::control::daemon::{Topic, View};
 use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
 use crate::core::memory::forecast::Forecast;
@@ -144,6 +144,17 @@ fn duties(found: &mut Vec<Condition>, view: &View, now: Time) {
             owner: Some(lease.owner.name.clone()),
             since: Some(lease.begun),
             ..of_scope(Kind::LeaseEnding, &lease.scope, "", summary)
+        });
+    }
+    for lease in &view.roll_call.leases {
+        let gone = |name: &ServiceName| !view.config.services.iter().any(|s| s.name == *name);
+        if !lease.scope.service.as_ref().is_some_and(gone) {
+            continue;
+        }
+        let summary = format!("{} covers nobody: {}'s service is gone", lease.in_words(), lease.scope);
+        found.push(Condition {
+            owner: Some(lease.owner.name.clone()),
+            ..of_scope(Kind::LeaseIdle, &lease.scope, "", summary)
         });
     }
     // Of a removal's clocks only the wall clock is comparable after a reboot.

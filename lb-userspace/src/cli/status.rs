@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
 use super::{Context, Outcome, alert, frozen, lease, words};
+use crate::config::model::ServiceName;
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
@@ -176,6 +177,10 @@ fn warnings(status: &Status) -> Vec<String> {
             "service {}: {}, so this host is suspected and the table is held as it was; check this host's own network",
             suspicion.service, suspicion.cause
         ));
+    }
+    let has = |name: &ServiceName| status.services.iter().any(|s| s.name == *name);
+    for lease in status.leases.iter().filter(|l| l.service.as_ref().is_some_and(|name| !has(name))) {
+        all.push(format!("{}: but there is no such service, so it covers nobody", lease::in_words(lease, status.time)));
     }
     if !status.settled {
         all.push("the kernel does not hold all that was decided yet".into());

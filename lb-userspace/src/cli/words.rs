@@ -75,6 +75,8 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Drained => "drained",
         EventKind::Maintenance => "in maintenance",
         EventKind::LeaseExtended => "lease extended",
+        EventKind::Renamed => "goes by the new name",
+        EventKind::LeaseIdle => "lease covers nobody",
         EventKind::LeaseEnding => "lease ends soon",
         EventKind::LeaseEnded => "lease over",
         EventKind::Restored => "restored",

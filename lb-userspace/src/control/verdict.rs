@@ -2,6 +2,7 @@
 //! check` and the heartbeat agree. Words for the whole pool are the first line of `status`; here are single findings.
 
 use super::schema::{BackendStatus, CheckState, Finding, ServiceStatus, Status};
+use crate::config::model::ServiceName;
 use crate::core::reason::ReasonKind;
 
 /// How the finding begins that no daemon runs.
@@ -32,6 +33,14 @@ pub fn findings(status: &Status) -> Vec<Finding> {
     for lease in &status.leases {
         let of = lease.service.as_ref().map(|s| format!(" in {s}")).unwrap_or_default();
         let state = if lease.ends < status.time { CheckState::Critical } else { CheckState::Warning };
+        let gone = |name: &ServiceName| !status.services.iter().any(|s| s.name == *name);
+        if lease.service.as_ref().is_some_and(gone) {
+            let (kind, owner, ends) = (lease.kind.name(), &lease.owner, lease.ends);
+            let text =
+                format!("the {kind} of {}{of} by {owner} until {ends} covers nobody: no such service", lease.backend);
+            all.push(new(state, text));
+            continue;
+        }
         all.push(told(state, format!("{}{of} is {} until {}", lease.backend, lease.kind.participle(), lease.ends)));
     }
     for warning in &status.warnings {

@@ -148,6 +148,16 @@ pub enum Input {
     },
     /// A checked configuration is to run from now on.
     Configure(Arc<Config>, Author),
+    /// The last [`Input::Configure`] failed outside the core: the configuration before it is in force again, and so is what
+    /// was recorded of removed servers.
+    Revert {
+        /// What ran before.
+        config: Arc<Config>,
+        /// Who was missed before.
+        removed: Vec<Removed>,
+        /// Who made the change that failed, and how.
+        by: Author,
+    },
     /// A reading of memory ended.
     Memory {
         /// Whose.
@@ -313,6 +323,10 @@ pub enum EventKind {
     Maintenance,
     /// A lease ends later than it did.
     LeaseExtended,
+    /// A service has another name: what is on it goes by that.
+    Renamed,
+    /// A lease's service is gone from the configuration.
+    LeaseIdle,
     /// A lease ends soon.
     LeaseEnding,
     /// A lease's time is over.

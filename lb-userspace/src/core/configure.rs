@@ -11,6 +11,7 @@ use super::api::{Author, EventKind, MemberName, Output};
 use super::encode;
 use super::health::{Origin, Tracker};
 use super::kernel::{KernelState, MemberId};
+use super::removed::Removed;
 use super::watched::{Endpoint, Watched};
 use crate::config::model::{Config, Probe};
 
@@ -38,6 +39,15 @@ impl Core {
         }
         let old = self.config.replace(config.clone()).or_else(|| self.before.take());
         self.account_for(old.as_ref(), &config, &by);
+        if self.kernel.meta().is_some() {
+            self.configure(&config);
+        }
+    }
+
+    /// The configuration before is in force again, since the change to the one that runs failed outside the core.
+    pub(super) fn revert_config(&mut self, config: Arc<Config>, removed: Vec<Removed>, by: &Author) {
+        let Some(changed) = self.config.replace(config.clone()) else { return };
+        self.take_back(&changed, &config, removed, by);
         if self.kernel.meta().is_some() {
             self.configure(&config);
         }

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod reason;
 mod recall;
 pub mod removed;
+mod renamed;
 mod review;
 mod roll_call;
 pub mod schedule;
@@ -169,6 +170,7 @@ impl Core {
                 self.before = before;
             }
             Input::Configure(config, by) => self.take_config(config, by),
+            Input::Revert { config, removed, by } => self.revert_config(config, removed, &by),
             Input::Memory { backend, id, result } => self.take_memory(&backend, id, result),
             Input::Advice { backend, id, result } => self.take_advice(&backend, id, result),
             Input::Load(loads) => self.take_load(loads),

@@ -38,6 +38,10 @@ impl Core {
 
     /// Records who left between two configurations, and strikes out who is back.
     pub(super) fn account_for(&mut self, old: Option<&Arc<Config>>, new: &Config, by: &Author) {
+        if let Some(old) = old {
+            self.follow_renames(old, new, by);
+        }
+        self.tell_idle_leases(old.map(|old| &**old), new);
         for scope in self.removed.keys().filter(|scope| is_used(new, scope)).cloned().collect::<Vec<_>>() {
             self.strike_out(&scope, EventKind::Returned, &by.name, format!("back in the configuration ({})", by.how));
         }
@@ -68,6 +72,29 @@ impl Core {
             for scope in self.removed_of(&Scope { backend: backend.clone(), service: None }) {
                 self.strike_out(&scope, EventKind::Decommissioned, &by.name, format!("by {}: {why}", by.name));
             }
+        }
+    }
+
+    /// Takes back what [`Core::account_for`] recorded of a change that failed: who was missed before it is missed again, and
+    /// nobody else.
+    pub(super) fn take_back(&mut self, changed: &Config, now: &Config, removed: Vec<Removed>, by: &Author) {
+        self.follow_renames(changed, now, by);
+        let before: BTreeMap<Scope, Removed> = removed.into_iter().map(|r| (r.scope.clone(), r)).collect();
+        let why = format!("the change failed and was taken back ({})", by.how);
+        for scope in self.removed.keys().filter(|scope| !before.contains_key(scope)).cloned().collect::<Vec<_>>() {
+            self.strike_out(&scope, EventKind::Returned, &by.name, why.clone());
+        }
+        for (scope, record) in before {
+            if self.removed.get(&scope) == Some(&record) {
+                continue;
+            }
+            self.event_by(&scope, EventKind::Removed, Some(&by.name), format!("{why}: it is missed as before"));
+            self.outputs.push_back(Output::Store(Store::PutRemoved(record.clone())));
+            self.removed.insert(scope, record);
+        }
+        for backend in by.decommissioned.keys().filter(|name| now.backends.contains_key(*name)) {
+            let scope = Scope { backend: backend.clone(), service: None };
+            self.event_by(&scope, EventKind::Returned, Some(&by.name), why.clone());
         }
     }
 

@@ -131,6 +131,8 @@ impl Picture {
             | EventKind::ReturnFailed
             | EventKind::Removed
             | EventKind::LeaseEnding
+            | EventKind::LeaseIdle
+            | EventKind::Renamed
             | EventKind::Overdue
             | EventKind::DriftFound
             | EventKind::DriftLeft

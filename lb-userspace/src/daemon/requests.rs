@@ -11,10 +11,10 @@ use super::error::system;
 use super::handle::Request;
 use super::picture::Topic;
 use super::revise::Change;
-use super::{file, host, who};
+use super::{clock, file, host, who};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
-use crate::core::api::{Author, EventKind, Input};
+use crate::core::api::{EventKind, Input};
 use crate::io::bpf::DataPlane;
 
 /// How long a change may take to reach the kernel before its answer says that it is still under way.
@@ -181,14 +181,14 @@ impl Actor {
         new: &Arc<Config>,
         change: &Change,
     ) -> Result<Vec<String>, ControlError> {
+        let removed = self.core.roll_call(clock::now()).removed;
         self.input(Input::Configure(new.clone(), change.author()));
         self.settle(SETTLE).await;
         let e = match self.follow(old, new).await {
             Ok(problems) => return Ok(problems),
             Err(e) => e,
         };
-        let back = Author { how: format!("{} failed", change.cause), ..change.author() };
-        self.input(Input::Configure(old.clone(), back));
+        self.input(Input::Revert { config: old.clone(), removed, by: change.author() });
         self.settle(SETTLE).await;
         if let Err(again) = self.follow(new, old).await {
             self.picture.warn(Topic::Attach, format!("cannot return to the former interfaces: {again}"));

@@ -192,3 +192,16 @@ fn memory_is_told_of_by_what_is_wrong_with_it() {
     view.roll_call.stuck = vec![MemberName { service, backend }];
     assert_eq!(keys(&view, &Load::default()), only(["shedding_stuck/www/web-02"]));
 }
+
+#[test]
+fn lease_of_a_service_that_is_gone_is_told_to_its_owner() {
+    let mut view = calm();
+    let mut lease = testing::lease();
+    lease.scope.service = ServiceName::new("www");
+    view.roll_call.leases = vec![lease];
+    assert!(!keys(&view, &Load::default()).contains("lease_idle/www/web-02"));
+    view.roll_call.leases[0].scope.service = ServiceName::new("gone");
+    let found = conditions(&view, &Load::default(), view.roll_call.time);
+    let idle = found.iter().find(|c| c.key() == "lease_idle/gone/web-02").unwrap();
+    assert_eq!(idle.owner.as_deref(), Some("ada"));
+}

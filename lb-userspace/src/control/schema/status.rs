@@ -258,7 +258,7 @@ pub struct EventStatus {
     /// When it happened.
     pub time: Timestamp,
     /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
-    /// `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
+    /// `renamed`, `lease_idle`, `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
     /// `forgotten`, `decommissioned`, `overdue`, `memory_short`, `memory_ample`, `memory_unknown`, `memory_ends`,
     /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
     /// `alert_resolved`, `alert_delivered`, `alert_acknowledged` or `alert_ack_ended`; later versions add kinds.

@@ -92,7 +92,7 @@ impl Core {
         let Some(lease) = self.leases.remove(scope) else { return };
         self.reminded.remove(scope);
         self.outputs.push_back(Output::Store(Store::DropLease(scope.clone())));
-        let what = format!("the {} by {} ({})", lease.kind.name(), lease.owner.name, lease.reason);
+        let what = lease.in_words();
         if end == End::Expired && lease.owner.name == super::agent_of(&scope.backend) {
             self.forget_wish(scope);
         }

@@ -131,6 +131,11 @@ pub enum Carried {
 }
 
 impl Lease {
+    /// `the drain by ada (kernel test)`.
+    pub fn in_words(&self) -> String {
+        format!("the {} by {} ({})", self.kind.name(), self.owner.in_words(), self.reason)
+    }
+
     /// When the owner is reminded, CLOCK_BOOTTIME ms.
     pub fn reminder_ms(&self) -> u64 {
         let ahead = millis(REMINDER).min(self.granted_ms / 4);
