@@ -38,6 +38,11 @@ impl Condition {
         Self::of(Kind::DaemonDown, "", summary)
     }
 
+    /// The record of alerts cannot be kept, and why.
+    pub fn unsaved(why: &str) -> Self {
+        Self::of(Kind::NotRecorded, "alerts", why)
+    }
+
     /// What one alert is told from another by: `backend_down/web/b1`.
     pub fn key(&self) -> String {
         if self.subject.is_empty() {
@@ -72,6 +77,8 @@ pub enum Kind {
     MemoryEnds,
     /// A server's memory cannot be read any more.
     MemoryUnknown,
+    /// A server's own agent does not answer.
+    AgentSilent,
     /// Less weight has not given a server more memory.
     SheddingStuck,
     /// So many failed at once that the edge itself is suspected.
@@ -102,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -113,6 +120,7 @@ impl Kind {
         Self::MemoryShort,
         Self::MemoryEnds,
         Self::MemoryUnknown,
+        Self::AgentSilent,
         Self::SheddingStuck,
         Self::EdgeSuspected,
         Self::FileDiffers,
@@ -141,6 +149,7 @@ impl Kind {
             Self::MemoryShort => "memory_short",
             Self::MemoryEnds => "memory_ends",
             Self::MemoryUnknown => "memory_unknown",
+            Self::AgentSilent => "agent_silent",
             Self::SheddingStuck => "shedding_stuck",
             Self::EdgeSuspected => "edge_suspected",
             Self::FileDiffers => "file_differs",
@@ -166,6 +175,7 @@ impl Kind {
             | Self::TooFew
             | Self::MemoryShort
             | Self::MemoryUnknown
+            | Self::AgentSilent
             | Self::SheddingStuck
             | Self::FileDiffers
             | Self::AuditDrift

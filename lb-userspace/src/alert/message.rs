@@ -50,6 +50,9 @@ pub struct Message {
     pub summary: String,
     /// Who answers for it.
     pub owner: Option<String>,
+    /// Who answered for it when it fired: for labels, which must not change while it stands.
+    #[serde(default)]
+    pub owner_fired: Option<String>,
     /// In which service.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub service: Option<ServiceName>,
@@ -89,6 +92,7 @@ impl Message {
             severity: condition.kind.severity(),
             summary: condition.summary.clone(),
             owner: condition.owner.clone(),
+            owner_fired: condition.owner.clone(),
             service: condition.service.clone(),
             backend: condition.backend.clone(),
             instance: instance.to_owned(),
@@ -111,6 +115,7 @@ impl Message {
             severity: route.severity,
             summary: format!("a test of the alert route {} by {who}; nothing is wrong", route.name),
             owner: None,
+            owner_fired: None,
             service: None,
             backend: None,
             instance: instance.to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::output::{Format, Paint, Reader, Tone};
+use super::output::{Format, Paint, Reader, Tone, say};
 use super::table::{Cell, Table};
 use super::{Context, Outcome, plain, source, words};
 use crate::config::model::{BackendName, ServiceName};
@@ -86,7 +86,18 @@ async fn follow(context: &Context, mut params: EventParams, first: Events) -> Ou
         let since = params.since.filter(|_| last == 0);
         params = EventParams { since, after: Some(last), limit: Some(MAX_EVENTS), ..params };
         events = source::events(context, &params).await?;
+        if begun_anew(&events, last) {
+            say("the journal was begun anew; what follows is from its beginning\n");
+            last = 0;
+            params.after = Some(last);
+            events = source::events(context, &params).await?;
+        }
     }
+}
+
+/// Whether the journal's numbers began again after `last` was seen: its file was removed, or put aside as damaged.
+fn begun_anew(events: &Events, last: i64) -> bool {
+    events.newest < last
 }
 
 fn render(events: &Events, paint: Paint) -> String {
@@ -174,5 +185,11 @@ TIME                  EVENT            BACKEND  SERVICE  BY  CAUSE
             "{}",
             line(&later, Paint::PLAIN)
         );
+    }
+
+    #[test]
+    fn journal_with_lower_numbers_than_were_seen_was_begun_anew() {
+        let events = Events { newest: 7, ..testing::events() };
+        assert!(begun_anew(&events, 8) && !begun_anew(&events, 7));
     }
 }

@@ -22,8 +22,10 @@ pub struct Window {
 
 /// Events of the journal in `dir`, the state directory.
 pub fn events(dir: &Path, query: &EventQuery, now: Time) -> Result<Events, ControlError> {
-    let (events, more) = open(dir)?.events(query).map_err(unreadable)?;
-    Ok(Events::new(timestamp(now), events, more))
+    let reader = open(dir)?;
+    let (events, more) = reader.events(query).map_err(unreadable)?;
+    let newest = reader.newest().map_err(unreadable)?;
+    Ok(Events::new(timestamp(now), events, more, newest))
 }
 
 /// What the journal in `dir`, the state directory, knows of a window.

@@ -19,7 +19,9 @@ use super::error::system;
 use super::handle::AckRequest;
 use super::upkeep::Report;
 use super::{clock, crash, who};
-use crate::alert::{AckAsked, AckRefusal, Board, Delivery, Firing, Load, Message, Outcome, Tracker, conditions};
+use crate::alert::{
+    AckAsked, AckRefusal, Board, Condition, Delivery, Firing, Load, Message, Outcome, Tracker, conditions,
+};
 use crate::config::model::{AlertRoute, RouteName};
 use crate::control::daemon::{Actor, AlertAck, ControlError, ErrorCode, RouteTest, View};
 use crate::io::bpf::DataPlane;
@@ -132,7 +134,9 @@ impl Alerts {
         let routes = &view.config.alert_routes;
         self.follow(routes);
         let now = clock::now();
-        let changes = self.tracker.observe(conditions(&view, &self.load, now), routes, now);
+        let mut found = conditions(&view, &self.load, now);
+        found.extend(self.unsaved.as_deref().map(Condition::unsaved));
+        let changes = self.tracker.observe(found, routes, now);
         self.tell(changes.into_iter().map(Report::Alert));
         for delivery in self.tracker.due(routes, now) {
             let Some(worker) = self.workers.get(&delivery.route) else { continue };

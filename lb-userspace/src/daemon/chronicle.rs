@@ -165,7 +165,10 @@ impl Keeper {
                 trouble
             }
             Err(why) => {
-                self.say(Some(why));
+                self.say(Some(format!(
+                    "events cannot be journalled, which is tried again: {why}; look at the disk's space and health (events \
+                     are in the log, too)"
+                )));
                 return false;
             }
         };
@@ -174,13 +177,7 @@ impl Keeper {
     }
 
     fn say(&self, trouble: Option<String>) {
-        let text = trouble.map(|why| {
-            format!(
-                "events cannot be journalled, which is tried again: {why}; look at the disk's space and health (events are \
-                 in the log, too)"
-            )
-        });
-        *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// What went wrong after the batch was written is returned; an error means that it was not.
@@ -217,7 +214,13 @@ impl Keeper {
             return Err(e.to_string());
         }
         self.told = lost;
-        Ok(journal.prune(now.wall_ms).err().map(|e| e.to_string()))
+        let grows = |e| {
+            format!(
+                "old events cannot be removed from the journal, which grows meanwhile; it is tried again with the next: {e}; \
+                 look at the disk's space and health"
+            )
+        };
+        Ok(journal.prune(now.wall_ms).err().map(grows))
     }
 }
 
@@ -283,6 +286,24 @@ mod tests {
         std::fs::create_dir(&state).unwrap();
         assert!(keeper.write());
         assert_eq!((causes(&state), pen.trouble()), (vec!["0".to_owned()], None));
+    }
+
+    #[test]
+    fn events_that_cannot_be_removed_are_not_told_as_events_that_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pen, queue) = pen(3);
+        let mut old = event(0);
+        old.time.wall_ms -= 100 * 86_400_000;
+        pen.event(old);
+        let mut keeper = keeper(dir.path().to_owned(), queue, &pen);
+        let refuse = "CREATE TRIGGER no BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        drop(Journal::open(dir.path(), Bounds::default()).unwrap());
+        let db = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        db.execute_batch(refuse).unwrap();
+        assert!(keeper.gather() && keeper.write());
+        assert_eq!(causes(dir.path()), ["0"]);
+        let trouble = pen.trouble().unwrap();
+        assert!(trouble.starts_with("old events cannot be removed from the journal") && trouble.contains("no room"));
     }
 
     #[test]

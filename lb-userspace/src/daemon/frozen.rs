@@ -1,7 +1,9 @@
 //! What a daemon that no longer runs left in force: maps, links, leases, removals. Read, and nothing changed; a daemon
 //! that starts meanwhile is not disturbed.
 
+use std::os::fd::AsRawFd;
 use std::os::linux::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,8 +155,29 @@ fn carried(mut leases: Vec<Lease>, mark: Option<&Mark>) -> Vec<Lease> {
 fn is_locked(file: &Path) -> bool {
     let (Ok(meta), Ok(locks)) = (std::fs::metadata(file), std::fs::read_to_string("/proc/locks")) else { return false };
     let (major, minor) = (nix::sys::stat::major(meta.st_dev()), nix::sys::stat::minor(meta.st_dev()));
-    let place = format!(" {major:02x}:{minor:02x}:{} ", meta.st_ino());
-    locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&place))
+    let devices = [Some(format!("{major:02x}:{minor:02x}")), mounted_device(file)];
+    is_listed(&locks, devices.iter().flatten(), meta.st_ino())
+}
+
+/// The device of a file as `/proc/locks` names it: the file system's. On btrfs a file's own, `st_dev`, is its subvolume's.
+fn mounted_device(file: &Path) -> Option<String> {
+    // Without reading it, which may not be allowed.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_PATH).open(file).ok()?;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", opened.as_raw_fd())).ok()?;
+    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned();
+    device_of_mount(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, &mount)
+}
+
+/// `09:02` of the mount with this id, in hexadecimal.
+fn device_of_mount(mountinfo: &str, id: &str) -> Option<String> {
+    let line = mountinfo.lines().find(|line| line.split(' ').next() == Some(id))?;
+    let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+    Some(format!("{:02x}:{:02x}", major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+}
+
+fn is_listed<'a>(locks: &str, devices: impl IntoIterator<Item = &'a String>, inode: u64) -> bool {
+    let places: Vec<String> = devices.into_iter().map(|device| format!(" {device}:{inode} ")).collect();
+    locks.lines().any(|line| line.contains(" FLOCK ") && places.iter().any(|place| line.contains(place)))
 }
 
 #[cfg(test)]
@@ -171,6 +194,21 @@ mod tests {
         assert!(is_locked(&file));
         drop(lock);
         assert!(!is_locked(&file));
+    }
+
+    #[test]
+    fn lock_is_found_by_the_device_of_the_file_system() {
+        // A btrfs: its mount is 0:44, while files in it say another device.
+        let mountinfo = "30 1 0:44 /sub /var rw - btrfs /dev/vda2 rw\n3 1 8:17 / / rw - ext4 /dev/vdb1 rw\n";
+        let device = device_of_mount(mountinfo, "30").unwrap();
+        assert_eq!((device.as_str(), device_of_mount(mountinfo, "3").as_deref()), ("00:2c", Some("08:11")));
+        let locks = "1: FLOCK  ADVISORY  WRITE 4711 00:2c:257 0 EOF\n2: POSIX  ADVISORY  WRITE 1 08:11:9 0 EOF\n";
+        assert!(is_listed(locks, [&"00:31".to_owned(), &device], 257));
+        assert!(!is_listed(locks, [&"00:31".to_owned()], 257) && !is_listed(locks, [&device], 25));
+        assert!(!is_listed(locks, [&"08:11".to_owned()], 9), "no lock of a daemon");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(mounted_device(&dir.path().join("file")).is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! It stops while `rollcall check` would be critical, and when the daemon's main task no longer publishes what it sees.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(15);
 
 /// Beats for as long as the daemon runs, as its newest configuration has it.
-pub async fn beat(view: watch::Receiver<Arc<View>>, reports: mpsc::Sender<Report>) {
+pub async fn beat(mut view: watch::Receiver<Arc<View>>, reports: mpsc::Sender<Report>) {
     loop {
         let begun = Instant::now();
         let seen = view.borrow().clone();
@@ -40,7 +41,20 @@ pub async fn beat(view: watch::Receiver<Arc<View>>, reports: mpsc::Sender<Report
                 return;
             }
         }
-        sleep_until(begun + heartbeat.map_or(IDLE, |heartbeat| heartbeat.interval)).await;
+        if !wait(&mut view, begun).await {
+            return;
+        }
+    }
+}
+
+/// Until the next beat is due, by the newest configuration: a shorter interval counts at once. Whether there is a daemon.
+async fn wait(view: &mut watch::Receiver<Arc<View>>, begun: Instant) -> bool {
+    loop {
+        let interval = view.borrow_and_update().config.heartbeat.as_ref().map_or(IDLE, |heartbeat| heartbeat.interval);
+        tokio::select! {
+            () = sleep_until(begun + interval) => return true,
+            changed = view.changed() => if changed.is_err() { return false },
+        }
     }
 }
 
@@ -60,18 +74,26 @@ async fn send(heartbeat: &Heartbeat) -> Result<(), String> {
         )
     };
     let beat = async {
-        let addresses = tokio::net::lookup_host((host.trim_matches(['[', ']']), *port));
-        let mut last = format!("{host} has no address");
-        for address in addresses.await.map_err(|e| format!("{host}: {e}"))? {
-            match probe::check(&request(heartbeat), address.ip(), address.port()).await {
-                Ok(()) => return Ok(()),
-                Err(why) => last = why,
-            }
-        }
-        Err(last)
+        let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), *port)).await;
+        let addresses: Vec<SocketAddr> = found.map_err(|e| format!("{host}: {e}"))?.collect();
+        first_answer(heartbeat, &addresses).await
     };
     let late = |_| Err(format!("no answer within {} s", TIMEOUT.as_secs()));
     timeout(TIMEOUT, beat).await.unwrap_or_else(late).map_err(failed)
+}
+
+/// Asks one address after the other. One that does not answer must not take all the time from the next.
+async fn first_answer(heartbeat: &Heartbeat, addresses: &[SocketAddr]) -> Result<(), String> {
+    let share = TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1).max(2);
+    let mut last = format!("{} has no address", heartbeat.host);
+    for address in addresses {
+        match timeout(share, probe::check(&request(heartbeat), address.ip(), address.port())).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => last = why,
+            Err(_) => last = format!("{address}: no answer within {} ms", share.as_millis()),
+        }
+    }
+    Err(last)
 }
 
 fn request(heartbeat: &Heartbeat) -> Probe {
@@ -129,6 +151,39 @@ mod tests {
             let why = sent.err().unwrap_or_default();
             assert!(arrives || why.contains("/ping/1 does not arrive: status "), "{why}");
         }
+    }
+
+    #[tokio::test]
+    async fn beat_goes_to_the_next_address_if_one_is_silent() {
+        // Accepts, and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [silent.local_addr().unwrap(), listener.local_addr().unwrap()];
+        let heartbeat = to(addresses[1].port());
+        let (_, sent) =
+            tokio::join!(answer(listener, "200 OK"), timeout(TIMEOUT, first_answer(&heartbeat, &addresses)));
+        assert_eq!(sent, Ok(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn interval_that_becomes_shorter_counts_at_once() {
+        let with = |interval| {
+            let mut view = testing::view();
+            let mut config = (*view.config).clone();
+            config.heartbeat = Some(Heartbeat { interval, ..to(1) });
+            view.config = Arc::new(config);
+            Arc::new(view)
+        };
+        let (publisher, mut view) = watch::channel(with(Duration::from_secs(3600)));
+        let change = async {
+            tokio::task::yield_now().await;
+            publisher.send_replace(with(Duration::from_millis(10)));
+            std::future::pending::<()>().await;
+        };
+        let waited = async {
+            tokio::select! { there = wait(&mut view, Instant::now()) => there, () = change => false }
+        };
+        assert_eq!(timeout(TIMEOUT, waited).await, Ok(true));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const OWED: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Alert {
     pub(super) condition: Condition,
+    /// Who answered for it when it fired: receivers that tell alerts by their labels must always hear the same.
+    #[serde(default)]
+    owner_fired: Option<String>,
     /// When its condition was first seen.
     pub(super) first: Time,
     /// Since when its condition is gone, if it is.
@@ -57,8 +60,9 @@ pub(super) struct Record {
 
 impl Alert {
     pub(super) fn new(condition: Condition, now: Time) -> Self {
-        let (gone, fired, ended, ack, again, told) = (None, None, None, None, None, BTreeMap::new());
-        Self { condition, first: now, gone, fired, ended, ack, again, flaps: 0, told }
+        let (owner_fired, gone, fired, ended) = (None, None, None, None);
+        let (ack, again, told) = (None, None, BTreeMap::new());
+        Self { condition, owner_fired, first: now, gone, fired, ended, ack, again, flaps: 0, told }
     }
 
     /// Its condition stands at `now`. Whether it fires by that.
@@ -74,6 +78,7 @@ impl Alert {
         let fires = self.fired.is_none() && u128::from(stood) >= self.condition.kind.hold().as_millis();
         if fires {
             self.fired = Some(now);
+            self.owner_fired = self.condition.owner.clone();
         }
         fires
     }
@@ -142,6 +147,7 @@ impl Alert {
     pub(super) fn message(&self, instance: &str, route: &AlertRoute) -> Message {
         let fired = self.fired.unwrap_or(self.first);
         let mut message = Message::new(&self.condition, instance, route, self.since(), fired);
+        message.owner_fired.clone_from(&self.owner_fired);
         message.repeated = self.told.get(&route.name).is_some_and(|record| record.delivered.is_some());
         if let Some(ended) = self.ended {
             (message.status, message.ended) = (Status::Resolved, Some(timestamp(ended)));

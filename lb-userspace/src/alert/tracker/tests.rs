@@ -202,3 +202,22 @@ fn stuck_daemon_ends_no_alert() {
     assert_eq!(scene.deliver(606, &[down()]), ["log resolved"]);
     assert_eq!(scene.tracker.board(&scene.routes, at(606)).firing[0].condition, down());
 }
+
+#[test]
+fn owner_that_labels_name_is_who_answered_when_it_fired() {
+    let mut scene = Scene::new(vec![route("log")]);
+    let of = |owner: &str| Condition { owner: Some(owner.to_owned()), ..down() };
+    let names = |due: &[Delivery]| {
+        let message = &due[0].message;
+        (message.owner.clone().unwrap(), message.owner_fired.clone().unwrap())
+    };
+    let due = scene.look(0, &[of("ada")]);
+    assert_eq!(names(&due), ("ada".to_owned(), "ada".to_owned()));
+    scene.tracker.settle(Outcome { delivery: due[0].clone(), result: Ok(()) }, at(0));
+    let due = scene.look(3600, &[of("grace")]);
+    assert_eq!(names(&due), ("grace".to_owned(), "ada".to_owned()));
+    scene.tracker.settle(Outcome { delivery: due[0].clone(), result: Ok(()) }, at(3600));
+    scene.look(3601, &[]);
+    let due = scene.look(3610, &[]);
+    assert_eq!((due[0].message.status, names(&due).1), (Status::Resolved, "ada".to_owned()));
+}

@@ -17,6 +17,10 @@ pub struct Events {
     pub events: Vec<EventRecord>,
     /// Whether more matched than the limit let through: older ones, or with `after` newer ones.
     pub more: bool,
+    /// The number of the journal's newest event, whether it matches or not; 0 if there is none. Lower than a number that
+    /// was seen before: the journal was begun anew.
+    #[serde(default)]
+    pub newest: i64,
 }
 
 /// One event of the journal.
@@ -49,8 +53,8 @@ impl Document for EventRecord {
 
 impl Events {
     /// From what was read at `time`.
-    pub fn new(time: Timestamp, events: Vec<Recorded>, more: bool) -> Self {
-        Self { time, events: events.into_iter().map(EventRecord::from).collect(), more }
+    pub fn new(time: Timestamp, events: Vec<Recorded>, more: bool, newest: i64) -> Self {
+        Self { time, events: events.into_iter().map(EventRecord::from).collect(), more, newest }
     }
 }
 

@@ -100,6 +100,12 @@ impl Reader {
         })
     }
 
+    /// The newest event's number; 0 if there is none.
+    pub fn newest(&self) -> Result<i64, JournalError> {
+        let rows = self.rows("SELECT coalesce(max(id), 0) FROM event", Vec::new(), |row| row.get(0))?;
+        Ok(rows.first().copied().unwrap_or(0))
+    }
+
     /// The oldest event's Unix time, ms: nothing is known of what was before.
     pub fn begin_ms(&self) -> Result<Option<i64>, JournalError> {
         let rows = self.rows("SELECT wall_ms FROM event ORDER BY id LIMIT 1", Vec::new(), |row| row.get(0))?;

@@ -154,3 +154,17 @@ fn counters_since_a_new_beginning_are_all_they_say() {
     assert_eq!(counted(7, 3).since(counted(5, 3)), counted(2, 0));
     assert_eq!(counted(9, 1).since(counted(5, 3)), counted(9, 1));
 }
+
+#[test]
+fn newest_number_is_lower_once_the_journal_was_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let newest = || Reader::open(dir.path()).unwrap().unwrap().newest().unwrap();
+    let mut journal = Journal::open(dir.path(), Bounds::default()).unwrap();
+    assert_eq!(newest(), 0);
+    journal.append(&[1, 2].map(|n| event(n, "b", EventKind::Configured)), &[]).unwrap();
+    assert_eq!(newest(), 2);
+    drop(journal);
+    std::fs::remove_file(dir.path().join("journal.db")).unwrap();
+    drop(Journal::open(dir.path(), Bounds::default()).unwrap());
+    assert_eq!(newest(), 0);
+}

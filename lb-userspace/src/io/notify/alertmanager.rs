@@ -42,7 +42,7 @@ fn alert(message: &Message, now: Timestamp) -> Alert<'_> {
     ]);
     labels.extend(message.service.as_ref().map(|service| ("service", service.as_str())));
     labels.extend(message.backend.as_ref().map(|backend| ("backend", backend.as_str())));
-    labels.extend(message.owner.as_deref().map(|owner| ("owner", owner)));
+    labels.extend(message.owner_fired.as_deref().map(|owner| ("owner", owner)));
     let stands = if message.status == Status::Test { TEST_STANDS } else { STANDS };
     let ends_at = message.ended.unwrap_or_else(|| now.checked_add(stands).unwrap_or(now));
     // A clock that was set back since must not give an end before the start, which Alertmanager refuses.

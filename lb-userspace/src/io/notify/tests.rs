@@ -21,6 +21,7 @@ pub(crate) fn message() -> Message {
         severity: Severity::Warning,
         summary: "b1 in web is down: refused".into(),
         owner: Some("web team".into()),
+        owner_fired: Some("web team".into()),
         service: ServiceName::new("web"),
         backend: BackendName::new("b1"),
         instance: "edge-1".into(),
