@@ -174,13 +174,17 @@ impl Actor {
         if !resume.warnings.is_empty() {
             self.picture.warn(Topic::Resume, resume.warnings.join("; "));
         }
+        let how = resume.other_file.map_or_else(
+            || "start".to_owned(),
+            |file| format!("start with another file than before, {}", file.display()),
+        );
         self.tell(resume.input);
         let state = block_in_place(|| self.plane.read_state())
             .map_err(|e| system(format!("the pinned maps cannot be read back: {e}")))?;
         self.tell(Input::Maps { meta: self.plane.meta(), state: Box::new(state), adopted: self.placing.adopted() });
-        let change = self.running.change("start");
+        let change = self.running.change(&how);
         self.input(Input::Configure(self.running.config.clone(), change.author()));
-        self.record_start();
+        self.record_start(&how);
         self.publish();
         Ok(())
     }

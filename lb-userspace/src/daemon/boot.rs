@@ -57,6 +57,8 @@ pub struct Resume {
     pub input: Input,
     /// What people should know of it.
     pub warnings: Vec<String>,
+    /// The file that ran last, if it is another than the one that is to run.
+    pub other_file: Option<PathBuf>,
 }
 
 /// Reads the file at `path`, takes the lock, ends an interrupted edit, and decides what to run.
@@ -124,17 +126,76 @@ fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
         }
         journal.put_lease(lease)?;
     }
-    let text = match journal.accounted()? {
-        Some(text) => Some(text),
+    let (path, text) = match journal.accounted()? {
+        Some((path, text)) => (path, Some(text)),
         // Of a version that kept no account.
-        None => journal.last_revision()?.map(|revision| revision.recorded.text),
+        None => (journal.path().to_owned(), journal.last_revision()?.map(|revision| revision.recorded.text)),
     };
-    // What an earlier version took for good may not be for this one; then nothing can be compared.
-    let before = text.and_then(|text| config::parse(&text, journal.path()).ok()).map(Arc::new);
-    Ok(Resume { input: Input::Resume { leases, removed, before, boot_id }, warnings })
+    let other_file = Some(path).filter(|path| path != journal.path());
+    let before = match text.map(|text| config::parse(&text, other_file.as_deref().unwrap_or(journal.path()))) {
+        None => None,
+        Some(Ok(config)) => Some(Arc::new(config)),
+        Some(Err(e)) => {
+            // What an earlier version took for good may not be for this one.
+            warnings.push(format!(
+                "what ran before cannot be read by this version, so nobody is missed who left the configuration since; \
+                 compare `rollcall status` with whom you expect: {e}"
+            ));
+            None
+        }
+    };
+    Ok(Resume { input: Input::Resume { leases, removed, before, boot_id }, warnings, other_file })
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {
     ControlError::new(e.code(), e.to_string())
         .with_hint("correct the file; `rollcall config check` shows what is wrong without starting")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+edge.interfaces = ["eth0"]
+source_pool.ipv4 = ["192.0.2.2"]
+[[backend]]
+name = "a"
+ipv4 = "10.0.0.1"
+[[service]]
+name = "web"
+vip = "192.0.2.10"
+port = 80
+[[service.member]]
+backend = "a"
+"#;
+
+    fn journal(dir: &Path, file: &str) -> Journal {
+        Journal::new(State::open(dir).unwrap(), dir.join(file), "this boot".into())
+    }
+
+    fn before(resume: &Resume) -> Option<&Arc<Config>> {
+        let Input::Resume { before, .. } = &resume.input else { panic!("that is what it is") };
+        before.as_ref()
+    }
+
+    #[test]
+    fn start_with_another_file_compares_with_what_ran_last_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), "a.toml").set_accounted(TEXT).unwrap();
+        let same = resume(&mut journal(dir.path(), "a.toml")).unwrap();
+        assert!(before(&same).is_some() && same.other_file.is_none() && same.warnings.is_empty());
+        let other = resume(&mut journal(dir.path(), "b.toml")).unwrap();
+        assert!(before(&other).is_some());
+        assert_eq!(other.other_file, Some(dir.path().join("a.toml")));
+    }
+
+    #[test]
+    fn earlier_text_that_cannot_be_read_is_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), "a.toml").set_accounted("comets = 1\n").unwrap();
+        let resume = resume(&mut journal(dir.path(), "a.toml")).unwrap();
+        assert!(before(&resume).is_none());
+        assert!(resume.warnings[0].contains("nobody is missed who left"), "{:?}", resume.warnings);
+    }
 }

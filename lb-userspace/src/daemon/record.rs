@@ -29,11 +29,11 @@ pub struct Unrecorded {
 }
 
 impl Actor {
-    /// Records the first revision of this run, if the history does not end with it.
-    pub(super) fn record_start(&mut self) {
+    /// Records the first revision of this run, if the history does not end with it. `how` it came, in words.
+    pub(super) fn record_start(&mut self, how: &str) {
         if self.running.revision.is_none() {
-            self.record(self.running.change("start"));
-            self.applied(DAEMON, "start", &[]);
+            self.record(self.running.change(how));
+            self.applied(DAEMON, how, &[]);
         } else {
             self.account();
         }

@@ -89,14 +89,18 @@ impl Journal {
         let digest = file::digest(&intent.path);
         if digest.as_deref() == Some(intent.new_sha256.as_str()) {
             self.state
-                .commit(&NewRevision {
-                    path: intent.path,
-                    sha256: intent.new_sha256,
-                    text: intent.text,
-                    applied_wall_ms: now.wall_ms,
-                    by: intent.by,
-                    cause: intent.cause.clone(),
-                })
+                .commit(
+                    &NewRevision {
+                        path: intent.path,
+                        sha256: intent.new_sha256,
+                        text: intent.text,
+                        applied_wall_ms: now.wall_ms,
+                        by: intent.by,
+                        cause: intent.cause.clone(),
+                    },
+                    // Whom it removed is still to be recorded.
+                    false,
+                )
                 .map_err(unusable)?;
             return Ok(Recovery::Finished(intent.cause));
         }
@@ -169,8 +173,7 @@ impl Journal {
             by: change.by.clone(),
             cause: change.cause.clone(),
         };
-        let id = self.state.commit(&new).map_err(unusable)?;
-        self.state.set_accounted(&self.path, &change.text).map_err(unusable)?;
+        let id = self.state.commit(&new, true).map_err(unusable)?;
         crash::point("after_revision");
         Ok(id)
     }
@@ -190,9 +193,9 @@ impl Journal {
         self.state.removed().map_err(unusable)
     }
 
-    /// The text whose removals are recorded: what the next configuration is compared with.
-    pub fn accounted(&self) -> Result<Option<String>, ControlError> {
-        self.state.accounted(&self.path).map_err(unusable)
+    /// The text whose removals are recorded, and the file it is from: what the next configuration is compared with.
+    pub fn accounted(&self) -> Result<Option<(PathBuf, String)>, ControlError> {
+        self.state.accounted().map_err(unusable)
     }
 
     /// From now on removals are counted from this text.
@@ -313,6 +316,9 @@ mod tests {
                 _ => (NEW, Recovery::Clean),
             };
             assert_eq!((text.as_str(), &recovery), (expected.0, &expected.1), "after {point}");
+            // Whom an interrupted edit removed is still to be found by the next start.
+            let accounted = journal.accounted().unwrap().unwrap().1;
+            assert_eq!(accounted, if point == "after_revision" { NEW } else { OLD }, "after {point}");
             assert_eq!(journal.recover(now()).unwrap(), Recovery::Clean, "after {point}, second recovery");
             let left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name());
             let left: Vec<_> = left.filter(|n| n != "rollcall.toml" && n != "state.db").collect();

@@ -167,8 +167,9 @@ impl State {
         self.named(row.optional())
     }
 
-    /// Records a revision and ends the intent, both or neither; forgets the oldest revisions. Returns its number.
-    pub fn commit(&mut self, new: &NewRevision) -> Result<i64, StateError> {
+    /// Records a revision and ends the intent, both or neither; forgets the oldest revisions. `accounted`: whoever left up to
+    /// it is recorded, too, which is noted in the same step. Returns its number.
+    pub fn commit(&mut self, new: &NewRevision, accounted: bool) -> Result<i64, StateError> {
         let done = (|| {
             let tx = self.db.transaction()?;
             tx.execute(
@@ -187,6 +188,9 @@ impl State {
             let id = tx.last_insert_rowid();
             tx.execute("DELETE FROM revision WHERE id <= ?", [id - KEEP_REVISIONS])?;
             tx.execute("DELETE FROM intent", [])?;
+            if accounted {
+                tx.execute(roll_call::SET_ACCOUNTED, params![new.path.to_string_lossy(), new.text])?;
+            }
             tx.commit()?;
             Ok(id)
         })();

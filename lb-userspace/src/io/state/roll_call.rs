@@ -4,7 +4,7 @@
 //! A lease or a removal is one row with its JSON form: fields are only ever added, so that neighbouring versions read each
 //! other's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
@@ -14,6 +14,9 @@ use super::{State, StateError};
 use crate::core::api::{Scope, Time};
 use crate::core::lease::{Lease, Mark};
 use crate::core::removed::Removed;
+
+/// Parameters: path, text.
+pub(super) const SET_ACCOUNTED: &str = "INSERT OR REPLACE INTO accounted (only, path, text) VALUES (1, ?, ?)";
 
 impl State {
     /// All leases, and what is in the way of reading those that cannot be read.
@@ -46,17 +49,18 @@ impl State {
         self.drop_row("removed", scope)
     }
 
-    /// The text of the file at `path` whose removals are all recorded.
-    pub fn accounted(&self, path: &Path) -> Result<Option<String>, StateError> {
-        let sql = "SELECT text FROM accounted WHERE path = ?";
-        let row = self.db.query_row(sql, [path.to_string_lossy()], |row| row.get(0));
+    /// The text that ran last and whose removals are all recorded, and the file that said it: there is one data plane, so
+    /// what counts is the last, whatever file it came from.
+    pub fn accounted(&self) -> Result<Option<(PathBuf, String)>, StateError> {
+        let row = self.db.query_row("SELECT path, text FROM accounted", [], |row| {
+            Ok((PathBuf::from(row.get::<_, String>(0)?), row.get(1)?))
+        });
         self.named(row.optional())
     }
 
     /// From now on removals are counted from this text.
     pub fn set_accounted(&mut self, path: &Path, text: &str) -> Result<(), StateError> {
-        let sql = "INSERT OR REPLACE INTO accounted (only, path, text) VALUES (1, ?, ?)";
-        let done = self.db.execute(sql, params![path.to_string_lossy(), text]);
+        let done = self.db.execute(SET_ACCOUNTED, params![path.to_string_lossy(), text]);
         self.named(done.map(|_| ()))
     }
 

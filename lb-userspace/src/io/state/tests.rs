@@ -30,7 +30,7 @@ fn state_reopened_returns_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = State::open(dir.path()).unwrap();
     assert_eq!((last(&state), state.intent().unwrap()), (None, None));
-    let id = state.commit(&new(4)).unwrap();
+    let id = state.commit(&new(4), false).unwrap();
     state.begin(&intent()).unwrap();
     let own = vec![
         Placement::new("192.0.2.1".parse().unwrap(), "eth0"),
@@ -52,7 +52,7 @@ fn commit_ends_the_intent_and_keeps_fifty_revisions() {
     let mut state = State::open(dir.path()).unwrap();
     state.begin(&intent()).unwrap();
     for n in 1..=60 {
-        state.commit(&new(n)).unwrap();
+        state.commit(&new(n), false).unwrap();
     }
     assert_eq!(state.intent().unwrap(), None);
     assert_eq!(last(&state).unwrap().recorded, new(60));
@@ -89,7 +89,7 @@ fn state_damaged_is_put_aside_and_a_new_one_begun() {
     };
     for damage in [&garbage as &dyn Fn(&mut Vec<u8>), &inside] {
         let dir = tempfile::tempdir().unwrap();
-        State::open(dir.path()).unwrap().commit(&new(1)).unwrap();
+        State::open(dir.path()).unwrap().commit(&new(1), false).unwrap();
         let path = dir.path().join("state.db");
         let mut bytes = std::fs::read(&path).unwrap();
         damage(&mut bytes);
@@ -103,7 +103,7 @@ fn state_damaged_is_put_aside_and_a_new_one_begun() {
         assert!(lost.contains("state.db.damaged-42"), "{lost}");
         assert_eq!(std::fs::read(dir.path().join("state.db.damaged-42")).unwrap(), bytes);
         assert_eq!(last(&state), None);
-        state.commit(&new(2)).unwrap();
+        state.commit(&new(2), false).unwrap();
         drop(state);
         let (state, lost) = State::open_or_begin(dir.path(), 43).unwrap();
         assert_eq!((last(&state).unwrap().recorded, lost), (new(2), None));
@@ -119,4 +119,23 @@ fn state_of_a_newer_program_or_an_unreadable_folder_is_not_put_aside() {
     assert!(matches!(State::open_or_begin(dir.path(), 1), Err(StateError::Newer { found: 99, .. })));
     let absent = State::open_or_begin(&dir.path().join("absent"), 1).err().unwrap();
     assert!(!absent.is_damage(), "{absent}");
+}
+
+#[test]
+fn commit_notes_what_is_accounted_for_in_the_same_step_and_only_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = State::open(dir.path()).unwrap();
+    state.commit(&new(1), true).unwrap();
+    let accounted = |state: &State| state.accounted().unwrap().map(|(_, text)| text);
+    assert_eq!(accounted(&state), Some(new(1).text));
+    state.commit(&new(2), false).unwrap();
+    assert_eq!(accounted(&state), Some(new(1).text), "an edit that a crash interrupted");
+    // Neither is there without the other.
+    state
+        .db
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON accounted BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .unwrap();
+    state.commit(&new(3), true).unwrap_err();
+    assert_eq!(accounted(&state), Some(new(1).text));
+    assert_eq!(state.last_revision(&new(3).path).unwrap().unwrap().recorded.text, new(2).text);
 }
