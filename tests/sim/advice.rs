@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use rollcall::config::memory::AgentCheck;
-use rollcall::core::api::{EventKind, Input, Scope};
+use rollcall::core::api::{Event, EventKind, Input, Scope};
 use rollcall::core::reason::ReasonKind;
 
 use crate::configs::{backend, config, service};
@@ -64,7 +64,8 @@ fn agent_that_says_down_takes_its_server_out_and_one_that_falls_silent_does_not_
     assert!(!world.members()[1].in_rotation);
     world.advice.remove(&backend(2).name);
     world.run(MINUTE);
-    assert!(world.members()[1].in_rotation && world.seen(EventKind::AdviceSilent) == 1);
+    let silent = |e: &&Event| e.kind == EventKind::AdviceSilent && e.backend == Some(backend(2).name);
+    assert!(world.members()[1].in_rotation && world.events.iter().filter(silent).count() == 1);
 }
 
 #[test]
@@ -116,4 +117,23 @@ fn drain_of_the_last_servers_agent_is_not_granted() {
     assert!(world.members()[2].in_rotation);
     let refused = world.events.iter().any(|e| e.kind == EventKind::Advised && e.cause.contains("not granted"));
     assert!(refused);
+}
+
+#[test]
+fn agent_that_never_answers_is_told_of_once_and_again_when_it_does() {
+    let mut config = config(vec![service(3)]);
+    config.backends.get_mut(&backend(2).name).unwrap().agent_check = Some(check());
+    let mut world = World::new(1, 16384);
+    world.start(Arc::new(config), false);
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.seen(EventKind::AdviceSilent), 0, "it has its time");
+    world.run(MINUTE);
+    assert_eq!(world.seen(EventKind::AdviceSilent), 1);
+    let silent = world.core.roll_call(world.now).silent_agents;
+    assert_eq!((silent.len(), &silent[0].backend), (1, &backend(2).name));
+    assert_eq!(silent[0].why, "connection refused");
+    assert!(world.members()[1].in_rotation && world.members()[1].reasons.is_empty());
+    says(&mut world, 2, "up 100%");
+    assert!(world.core.roll_call(world.now).silent_agents.is_empty());
+    assert_eq!(world.seen(EventKind::Advised), 1);
 }

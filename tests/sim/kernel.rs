@@ -205,6 +205,11 @@ impl Kernel {
         self.flows.iter().filter(|((id, _), _)| *id == member).map(|(_, n)| n).sum()
     }
 
+    /// Whether a member gets no packet.
+    pub fn is_closed(&self, member: u32) -> bool {
+        self.members.get(&member).is_some_and(|m| m.hop.is_closed())
+    }
+
     /// A new flow on the n-th service, by slot `pick`, from some source address.
     pub fn open_flow(&mut self, nth: usize, pick: u32) {
         let Some(info) = self.services.values().nth(nth % self.services.len().max(1)) else { return };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use rollcall::config::model::{BackendName, Config, ServiceName};
 use rollcall::core::api::{EventKind, Input, RollCall, Scope};
-use rollcall::core::lease::{Asked, LeaseKind, Owner, Refusal};
+use rollcall::core::lease::{Asked, Lease, LeaseKind, Owner, Refusal};
 use rollcall::core::reason::ReasonKind;
 
 use crate::configs::{backend, config, service};
@@ -35,6 +35,11 @@ pub fn check(world: &World, call: &RollCall) {
         let says = |kind| member.reasons.iter().any(|r| r.kind == kind);
         assert_eq!(leased, says(ReasonKind::Drained) || says(ReasonKind::Maintenance), "{}", member.backend);
         assert!(!leased || member.effective == 0, "{} is leased and takes new flows", member.backend);
+        let shut = |l: &Lease| l.kind == LeaseKind::Maintenance && covers(&&l.scope);
+        let shut = call.leases.iter().any(shut);
+        if let Some(id) = member.id.filter(|_| call.settled) {
+            assert_eq!(world.kernel.is_closed(id), shut, "{}: closed in maintenance, and only there", member.backend);
+        }
         let missed = call.removed.iter().find(|r| r.scope.service.as_ref() == Some(&service.name) && covers(&&r.scope));
         assert!(missed.is_none(), "{} is a member and missed at once", member.backend);
     }
@@ -46,16 +51,20 @@ fn scope(n: u8) -> Scope {
 
 pub fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
     let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
-    Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true }
+    Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true, replace: false }
 }
 
 /// A story's turn: some server is taken out, if the core lets it.
 pub fn take_some(world: &mut World) {
     let scope = some_scope(world);
     let kind = if world.rng.random_range(0..4) == 0 { LeaseKind::Maintenance } else { LeaseKind::Drain };
-    let length = Duration::from_secs(world.rng.random_range(1..900));
+    let longest = if world.rng.random_range(0..4) == 0 { 7200 } else { 900 };
+    let length = Duration::from_secs(world.rng.random_range(1..longest));
     let mut asked = asked(scope, kind, length);
-    asked.recallable = world.rng.random();
+    (asked.recallable, asked.replace) = (world.rng.random(), world.rng.random());
+    if world.rng.random_range(0..3) == 0 {
+        asked.owner.name = "grace".to_owned();
+    }
     // What is refused must change nothing; `check` sees to that.
     let _ = world.take(asked);
 }
@@ -67,7 +76,7 @@ pub fn end_some(world: &mut World) {
     if world.rng.random() {
         world.give(Input::Restore(scope, "grace".to_owned()));
     } else if let Ok(lease) = world.core.extended(&scope, Duration::from_secs(400)) {
-        world.begin(lease);
+        world.begin(lease, "grace");
     }
 }
 
@@ -76,6 +85,25 @@ pub fn forget_some(world: &mut World) {
     if let Some(scope) = world.removed.keys().next().cloned() {
         world.give(Input::Forget(scope, "grace".to_owned()));
     }
+}
+
+/// A story's turn: half an hour and more in which nobody does anything. Everything is asked seldom meanwhile, so that it is
+/// soon over.
+pub fn wait_long(world: &mut World) {
+    let busy = world.config();
+    let mut quiet = (*busy).clone();
+    let minute = Duration::from_secs(60);
+    for probe in quiet.services.iter_mut().filter_map(|s| s.probe.as_mut()) {
+        probe.interval = minute;
+    }
+    for backend in quiet.backends.values_mut() {
+        backend.memory.iter_mut().for_each(|source| source.interval = minute);
+        backend.agent_check.iter_mut().for_each(|check| check.interval = minute);
+    }
+    world.configure(Arc::new(quiet));
+    let pause = Duration::from_secs(world.rng.random_range(1800..3600));
+    world.run(pause);
+    world.configure(busy);
 }
 
 /// A story's end: nothing keeps anybody out any more.
@@ -257,7 +285,7 @@ fn lease_out_of_bounds_is_refused() {
     assert!(refused(&mut world, Asked { reason: " ".to_owned(), ..asked(scope(2), LeaseKind::Drain, MINUTE) }));
     world.take(asked(scope(2), LeaseKind::Drain, 2 * day)).unwrap();
     let lease = world.core.extended(&scope(2), day).unwrap();
-    world.begin(lease);
+    world.begin(lease, "grace");
     assert!(matches!(world.core.extended(&scope(2), SECOND), Err(Refusal::Bounds(_))));
     assert!(matches!(world.core.extended(&scope(1), SECOND), Err(Refusal::NoLease(_))));
     let nobody = Scope { backend: BackendName::new("web-99").unwrap(), service: None };
@@ -287,4 +315,24 @@ fn server_removed_while_no_daemon_ran_is_missed_too() {
     let mut world = running(3);
     world.restart(Arc::new(config(vec![service(2)])));
     assert_eq!(world.removed.keys().map(|s| s.to_string()).collect::<Vec<_>>(), ["web-3 in web"]);
+}
+
+#[test]
+fn server_in_maintenance_that_is_removed_gets_no_packet_again_while_it_leaves() {
+    let mut world = running(3);
+    world.take(asked(scope(3), LeaseKind::Maintenance, 30 * MINUTE)).unwrap();
+    world.run(SECOND);
+    world.kernel.open_flow(0, 2);
+    let id = world.members()[2].id.unwrap();
+    let closed = |w: &World| w.kernel.read_state().members[&id].hop.is_closed();
+    assert!(closed(&world));
+    let mut without = config(vec![service(2)]);
+    without.backends.remove(&backend(3).name);
+    world.configure(Arc::new(without.clone()));
+    world.run(MINUTE);
+    assert!(world.core.leaving().contains_key(&id) && closed(&world), "its hop is back");
+    // The next daemon knows it by what the kernel holds alone.
+    world.restart(Arc::new(without));
+    world.run(MINUTE);
+    assert!(world.core.leaving().contains_key(&id) && closed(&world), "its hop is back after a restart");
 }

@@ -11,6 +11,7 @@ mod configs;
 mod kernel;
 mod leases;
 mod memory;
+mod owners;
 mod reload;
 mod renames;
 mod scale;
@@ -96,7 +97,7 @@ fn happen(world: &mut World) {
     let last = world.rng.random_range(1..=8u8);
     let v4 = IpAddr::from([10, 0, 0, last]);
     let v6 = configs::backend(last).ipv6.map(IpAddr::from).unwrap();
-    match world.rng.random_range(0..27) {
+    match world.rng.random_range(0..29) {
         16..=19 => leases::take_some(world),
         20 => leases::end_some(world),
         21 => leases::forget_some(world),
@@ -109,6 +110,7 @@ fn happen(world: &mut World) {
         23 => memory::change_some(world),
         24 => advice::change_some(world),
         25 => renames::fail_some(world),
+        26 if world.rng.random_range(0..12) == 0 => leases::wait_long(world),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),

@@ -67,6 +67,7 @@ fn drain(n: u8) -> Asked {
         reason: "kernel test".to_owned(),
         recallable: true,
         sure: true,
+        replace: false,
     }
 }
 
@@ -142,4 +143,16 @@ fn memory_that_leaks_away_is_foretold() {
     }
     let told = world.events.iter().find(|e| e.kind == EventKind::MemoryEnds).expect("it is told");
     assert!(told.backend == Some(backend(1).name) && told.cause.contains("runs out in about"), "{told:?}");
+}
+
+#[test]
+fn source_that_never_answers_is_told_of() {
+    let mut world = World::new(1, 16384);
+    world.start(Arc::new(monitored(config(vec![service(3)]), 2..=2)), false);
+    world.run(Duration::from_secs(14));
+    assert_eq!(world.seen(EventKind::MemoryUnknown), 0, "it has its time");
+    world.run(MINUTE);
+    let told: Vec<_> = world.events.iter().filter(|e| e.kind == EventKind::MemoryUnknown).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].cause, "still unknown: no good sample for 15 s: connection refused");
 }

@@ -151,10 +151,16 @@ impl World {
 
     pub fn configure(&mut self, config: Arc<Config>) {
         let before = self.config.replace(config.clone()).expect("started");
-        let narrowed = renames::narrowed(self, &before, &config);
+        let (narrowed, told) = (renames::narrowed(self, &before, &config), self.events.len());
         self.give(Input::Configure(config, author("reload")));
         for scope in narrowed {
-            assert!(self.leases.contains_key(&scope), "the lease of {scope} is lost with the service's old name");
+            // It may be called back at once, by the new configuration.
+            let over = |e: &Event| {
+                e.kind == EventKind::Recalled
+                    && (e.backend.as_ref(), &e.service) == (Some(&scope.backend), &scope.service)
+            };
+            let stands = self.leases.contains_key(&scope) || self.events[told..].iter().any(over);
+            assert!(stands, "the lease of {scope} is lost with the service's old name");
         }
     }
 
@@ -196,14 +202,15 @@ impl World {
     /// Takes a server out, as the daemon does: granted by the core, stored, then in force.
     pub fn take(&mut self, asked: Asked) -> Result<(), Refusal> {
         let lease = self.core.grant(asked, &self.boot_id(), self.now)?;
-        self.begin(lease);
+        let by = lease.owner.in_words();
+        self.begin(lease, &by);
         Ok(())
     }
 
-    /// Stores a lease, then lets it begin.
-    pub fn begin(&mut self, lease: Lease) {
+    /// Stores a lease that someone granted or extended, then lets it begin.
+    pub fn begin(&mut self, lease: Lease, by: &str) {
         self.leases.insert(lease.scope.clone(), lease.clone());
-        self.give(Input::Lease(Box::new(lease)));
+        self.give(Input::Lease(Box::new(lease), by.to_owned()));
     }
 
     pub fn config(&self) -> Arc<Config> {

@@ -201,6 +201,20 @@ fn memory(found: &mut Vec<Condition>, view: &View) {
             push(Kind::MemoryEnds, Some(since), summary);
         }
     }
+    for agent in &view.roll_call.silent_agents {
+        let name = &agent.backend;
+        // Under a lease it may well be stopped.
+        if view.roll_call.leases.iter().any(|l| l.scope.backend == *name) {
+            continue;
+        }
+        let (owner, scope) = (
+            view.config.backends.get(name).and_then(|b| b.owner.clone()),
+            Scope { backend: name.clone(), service: None },
+        );
+        let summary = format!("the agent of {name} does not answer, so its advice is not known: {}", agent.why);
+        let condition = of_scope(Kind::AgentSilent, &scope, "", summary);
+        found.push(Condition { owner, since: Some(agent.since), ..condition });
+    }
     for member in &view.roll_call.stuck {
         let service = view.config.services.iter().find(|s| s.name == member.service);
         let summary = format!(

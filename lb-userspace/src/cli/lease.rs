@@ -51,7 +51,7 @@ pub(super) struct Take {
     /// Not to be called back before the end, even if the others become too few.
     #[arg(long)]
     no_recall: bool,
-    /// Do it although it leaves a single server; without, that is asked.
+    /// Do it although it leaves a single server, or takes the place of somebody else's lease; without, that is asked.
     #[arg(long)]
     yes: bool,
 }
@@ -90,7 +90,7 @@ pub(super) fn claimed(owner: Option<String>) -> Option<String> {
 
 pub(super) async fn take(context: &Context, kind: LeaseKind, args: Take) -> Outcome {
     let Take { target, length, reason, no_recall, yes } = args;
-    let duty = |sure| Duty::Take {
+    let duty = |sure, replace| Duty::Take {
         scope: target.scope(),
         kind,
         for_ms: millis(length),
@@ -98,13 +98,21 @@ pub(super) async fn take(context: &Context, kind: LeaseKind, args: Take) -> Outc
         owner: target.owner(),
         recallable: !no_recall,
         sure,
+        replace,
     };
-    match ask(context, &duty(yes)).await {
-        Err(e) if e.code == ErrorCode::Unconfirmed && std::io::stdin().is_terminal() => {
-            confirm(&e, kind, &target.name)?;
-            show(context, ask(context, &duty(true)).await?)
+    let (mut sure, mut replace) = (yes, yes);
+    loop {
+        // Each of the two is asked once, with its own evidence.
+        let said = match ask(context, &duty(sure, replace)).await {
+            Err(e) if e.code == ErrorCode::Unconfirmed && !sure => (e, &mut sure),
+            Err(e) if e.code == ErrorCode::Held && !replace => (e, &mut replace),
+            done => return show(context, done?),
+        };
+        if !std::io::stdin().is_terminal() {
+            return Err(said.0);
         }
-        done => show(context, done?),
+        confirm(&said.0, kind, &target.name)?;
+        *said.1 = true;
     }
 }
 
@@ -133,7 +141,7 @@ fn show(context: &Context, done: DutyDone) -> Outcome {
 
 fn confirm(evidence: &ControlError, kind: LeaseKind, name: &BackendName) -> Result<(), ControlError> {
     let question = format!("{}. {} {name} all the same?", evidence.message, kind.name());
-    output::confirm(&question, ErrorCode::Unconfirmed)
+    output::confirm(&question, evidence.code)
 }
 
 fn render(done: &DutyDone, paint: Paint, now: Timestamp) -> String {

@@ -263,6 +263,9 @@ pub enum Duty {
         recallable: bool,
         /// Whether the caller has seen what stands against it.
         sure: bool,
+        /// Whether it may take the place of a lease that somebody else holds.
+        #[serde(default)]
+        replace: bool,
     },
     /// Let a lease end later.
     Extend {
@@ -372,6 +375,8 @@ pub enum ErrorCode {
     Conflict,
     /// The request needs a second word (`--yes`) from who asks. Exit 75.
     Unconfirmed,
+    /// Somebody else holds a lease there; the request needs a second word (`--yes`) to take its place. Exit 75.
+    Held,
     /// The kernel or the system refused. Exit 71.
     System,
     /// The daemon is not there. Exit 69.
@@ -386,7 +391,7 @@ impl ErrorCode {
             Self::NotFound => 66,
             Self::Unavailable => 69,
             Self::System => 71,
-            Self::Conflict | Self::Unconfirmed => 75,
+            Self::Conflict | Self::Unconfirmed | Self::Held => 75,
             Self::Permission => 77,
             Self::Config => 78,
         }

@@ -43,7 +43,7 @@ impl IntoResponse for ControlError {
             ErrorCode::Config => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::Permission => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            ErrorCode::Conflict | ErrorCode::Unconfirmed => StatusCode::CONFLICT,
+            ErrorCode::Conflict | ErrorCode::Unconfirmed | ErrorCode::Held => StatusCode::CONFLICT,
             ErrorCode::System => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };

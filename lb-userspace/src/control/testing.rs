@@ -179,6 +179,7 @@ pub(crate) fn view() -> View {
             removed: vec![],
             memory: vec![],
             stuck: vec![],
+            silent_agents: vec![],
             suspicions: Vec::new(),
         },
         config: config.clone(),
@@ -344,7 +345,7 @@ pub(crate) fn audit() -> AuditReport {
 /// The events of [`view`], as the journal has them.
 pub(crate) fn events() -> Events {
     let recorded = view().events.iter().zip(1..).map(|(event, id)| Recorded::new(id, event)).collect();
-    Events::new(timestamp(NOW), recorded, true)
+    Events::new(timestamp(NOW), recorded, true, 4)
 }
 
 /// An hour of the journal of [`view`].

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::api::{EventKind, Output, Scope, Store, millis};
+use super::api::{EventKind, Output, Scope, SilentAgent, Store, Time, millis};
 use super::lease::{Asked, DEFAULT, Lease, LeaseKind, Owner, agent_of};
 use super::memory::advice::{Advice, Intent};
 use crate::config::memory::AgentCheck;
@@ -27,8 +27,14 @@ pub struct Asking {
     at_ms: u64,
     /// The question under way.
     open: Option<u64>,
-    /// When it answered last, CLOCK_BOOTTIME ms.
-    answered_ms: u64,
+    /// When it answered last; before its first answer, when it was first to be asked.
+    answered: Time,
+    /// Whether it ever answered.
+    heard: bool,
+    /// Whether it has been silent for too long, as people were told.
+    silent: bool,
+    /// Why the last question had no answer.
+    error: Option<String>,
     /// What holds.
     advice: Advice,
     /// The wish that was acted on. It is not acted on again before the agent has said something else, so that a recall is
@@ -42,6 +48,7 @@ impl Core {
     /// Asks the agents of the configuration's servers from now on.
     pub(super) fn follow_agents(&mut self, config: &Config) {
         let mut old = std::mem::take(&mut self.asked);
+        self.question_due.clear();
         for backend in config.backends.values() {
             let Some(check) = backend.agent_check else { continue };
             let now_ms = self.now.boot_ms;
@@ -51,7 +58,10 @@ impl Core {
                     check: Arc::new(check),
                     at_ms: now_ms,
                     open: None,
-                    answered_ms: now_ms,
+                    answered: self.now,
+                    heard: false,
+                    silent: false,
+                    error: None,
                     advice: Advice::default(),
                     acted: None,
                     refused: None,
@@ -62,35 +72,54 @@ impl Core {
                     ..asking
                 },
             );
+            self.question_due.insert((asking.at_ms, backend.name.clone()));
             self.asked.insert(backend.name.clone(), asking);
         }
     }
 
     /// Asks whoever is to be asked now, and gives up the advice of agents gone silent.
     pub(super) fn run_agents(&mut self) {
-        let now_ms = self.now.boot_ms;
-        let mut silent = Vec::new();
-        for (name, asking) in &mut self.asked {
-            if asking.at_ms > now_ms {
-                continue;
-            }
-            let limit = millis(asking.check.interval).saturating_mul(SILENT_AFTER.into());
-            if now_ms.saturating_sub(asking.answered_ms) > limit && asking.advice != Advice::default() {
-                asking.advice = Advice::default();
-                silent.push(name.clone());
-            }
+        let now = self.now;
+        while self.question_due.first().is_some_and(|(at, _)| *at <= now.boot_ms) {
+            let Some((_, name)) = self.question_due.pop_first() else { break };
+            let Some(asking) = self.asked.get_mut(&name) else { continue };
             self.last_reading += 1;
             asking.open = Some(self.last_reading);
-            asking.at_ms = now_ms.saturating_add(millis(asking.check.interval).max(1));
-            let (backend, id, check) = (name.clone(), self.last_reading, asking.check.clone());
-            self.outputs.push_back(Output::AskAgent { backend, id, check });
-        }
-        for name in silent {
+            asking.at_ms = now.boot_ms.saturating_add(millis(asking.check.interval).max(1));
+            self.question_due.insert((asking.at_ms, name.clone()));
+            let (id, check) = (self.last_reading, asking.check.clone());
+            self.outputs.push_back(Output::AskAgent { backend: name.clone(), id, check });
+            let limit = millis(asking.check.interval).saturating_mul(SILENT_AFTER.into());
+            let quiet_ms = now.boot_ms.saturating_sub(asking.answered.boot_ms);
+            if quiet_ms <= limit || std::mem::replace(&mut asking.silent, true) {
+                continue;
+            }
+            asking.advice = Advice::default();
+            let why = asking.error.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            let cause = if asking.heard {
+                format!("its agent no longer answers{why}: what it last advised no longer counts")
+            } else {
+                format!(
+                    "its agent has not answered once in {} s{why}: what it would advise is not known",
+                    quiet_ms / 1000
+                )
+            };
             let scope = Scope { backend: name, service: None };
-            let cause = "its agent no longer answers: what it last advised no longer counts".to_owned();
             self.event_of(&scope, EventKind::AdviceSilent, cause);
             self.mark_dirty(&scope);
         }
+    }
+
+    /// Agents that do not answer, each with since when, and why.
+    pub(super) fn silent_agents(&self, now: Time) -> Vec<SilentAgent> {
+        let silent = self.asked.iter().filter(|(_, asking)| asking.silent);
+        silent
+            .map(|(backend, asking)| SilentAgent {
+                backend: backend.clone(),
+                since: asking.answered.seen_at(now),
+                why: asking.error.clone().unwrap_or_else(|| "no answer".to_owned()),
+            })
+            .collect()
     }
 
     /// Takes an agent's answer.
@@ -99,8 +128,12 @@ impl Core {
         if asking.open.take_if(|open| *open == id).is_none() {
             return;
         }
-        let Ok(new) = result else { return };
-        asking.answered_ms = self.now.boot_ms;
+        let new = match result {
+            Ok(new) => new,
+            Err(why) => return asking.error = Some(why),
+        };
+        (asking.answered, asking.heard, asking.error) = (self.now, true, None);
+        let back = std::mem::replace(&mut asking.silent, false);
         // What an agent does not mention is not changed.
         let old = asking.advice.clone();
         let mut next = Advice { message: new.message, unknown: None, max_connections: None, ..old.clone() };
@@ -111,7 +144,7 @@ impl Core {
         let changed = (next.percent, next.state) != (old.percent, old.state);
         asking.advice = next;
         let scope = Scope { backend: backend.clone(), service: None };
-        if changed {
+        if changed || back {
             let text = self.advised(backend).map_or_else(|| "nothing against it".to_owned(), |(_, why)| why);
             self.event_of(&scope, EventKind::Advised, text);
             self.mark_dirty(&scope);
@@ -134,7 +167,7 @@ impl Core {
         // Refused at the end of the longest lease: then it ends, which is told.
         if let Ok(lease) = self.extended(scope, DEFAULT) {
             self.outputs.push_back(Output::Store(Store::PutLease(lease.clone())));
-            self.take_lease(lease);
+            self.take_lease(lease, &agent_of(&scope.backend));
         }
     }
 
@@ -166,11 +199,12 @@ impl Core {
             reason: why,
             recallable: true,
             sure: true,
+            replace: false,
         };
         match self.grant(asked, &self.boot_id, self.now) {
             Ok(lease) => {
                 self.outputs.push_back(Output::Store(Store::PutLease(lease.clone())));
-                self.take_lease(lease);
+                self.take_lease(lease, &agent_of(&scope.backend));
             }
             Err(refusal) => {
                 // Asked again with the next answer, told once.
@@ -205,6 +239,6 @@ impl Core {
 
     /// When the next agent is asked, CLOCK_BOOTTIME ms.
     pub(super) fn next_question(&self) -> Option<u64> {
-        self.asked.values().map(|a| a.at_ms).min()
+        self.question_due.first().map(|(at, _)| *at)
     }
 }

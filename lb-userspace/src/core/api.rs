@@ -25,7 +25,7 @@ const SET_AT_LEAST_MS: u64 = 2000;
 /// A moment: for durations by CLOCK_BOOTTIME, for people by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time {
-    /// CLOCK_BOOTTIME, ms.
+    /// CLOCK_BOOTTIME, ms; 0 for a moment of an earlier boot, of which only the wall clock is known.
     pub boot_ms: u64,
     /// Unix time, ms.
     pub wall_ms: i64,
@@ -36,6 +36,9 @@ impl Time {
     /// first contact with a time server), what was read before it is wrong: then the time since counts, back from `now`.
     #[must_use]
     pub fn seen_at(self, now: Self) -> Self {
+        if self.boot_ms == 0 {
+            return self;
+        }
         let since = i128::from(now.boot_ms) - i128::from(self.boot_ms);
         let wall_ms = i64::try_from(i128::from(now.wall_ms) - since).unwrap_or(self.wall_ms);
         // Less is the two clocks' reading, and must not make a time flicker.
@@ -176,8 +179,9 @@ pub enum Input {
         /// Its answer, or why there is none.
         result: Result<Advice, String>,
     },
-    /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made begins; it is stored already.
-    Lease(Box<Lease>),
+    /// A lease that [`super::Core::grant`] or [`super::Core::extended`] made for someone, by name, begins; it is stored
+    /// already.
+    Lease(Box<Lease>, String),
     /// Flows were counted: of each configured member whose counters could be read. To be said about every ten seconds.
     Load(BTreeMap<MemberName, Load>),
     /// Someone, by name, ends a lease before its time.
@@ -430,6 +434,19 @@ pub struct RollCall {
     pub memory: Vec<MemoryCall>,
     /// Members that less weight has not given more memory.
     pub stuck: Vec<MemberName>,
+    /// Agents that are asked for advice and do not answer.
+    pub silent_agents: Vec<SilentAgent>,
+}
+
+/// A server's agent that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilentAgent {
+    /// The server.
+    pub backend: BackendName,
+    /// When it answered last, or was first to be asked.
+    pub since: Time,
+    /// Why the last question had no answer.
+    pub why: String,
 }
 
 /// Flows of a member at a count.

@@ -156,7 +156,7 @@ impl Core {
         let kernel = self.kernel.target().members.values().chain(self.kernel.held().members.values());
         let configured = self.members.values().map(|m| m.endpoint.address);
         let addresses: Vec<_> = configured.chain(kernel.map(encode::member_address)).collect();
-        if self.hops.follow(addresses, self.kernel.held()) {
+        if self.hops.follow(addresses, self.kernel.held(), self.now.boot_ms) {
             self.outputs.push_back(Output::Resolve(self.hops.addresses()));
         }
     }

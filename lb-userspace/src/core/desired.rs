@@ -224,9 +224,15 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let ip = encode::member_address(old);
-            let hop = Some(self.request.hops.last(ip)).filter(|hop| hop.is_resolved()).unwrap_or(old.hop);
+            let name = self.leaving_name(id, old, names.get(&old.service).copied());
+            let hop = if self.request.closed.contains(&name) || old.hop.is_closed() {
+                // In maintenance, now or when it left: its flows were ended, and nothing is to reach it again.
+                Hop::closed()
+            } else {
+                Some(self.request.hops.last(ip)).filter(Hop::is_resolved).unwrap_or(old.hop)
+            };
             self.plan.state.members.insert(id, KernelMember { hop, ..*old });
-            self.plan.leaving.insert(id, self.leaving_name(id, old, names.get(&old.service).copied()));
+            self.plan.leaving.insert(id, name);
         }
     }
 

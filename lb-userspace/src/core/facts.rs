@@ -27,6 +27,7 @@ impl Core {
         let Some(member) = self.members.get_mut(name) else { return };
         let Some(probe) = member.probe.clone() else { return };
         let error_before = member.health.error().map(str::to_owned);
+        let first = member.health.last().is_none();
         let returning = member.returning.is_some();
         let returned = returning && result.is_ok();
         // Told once for each return.
@@ -40,6 +41,9 @@ impl Core {
         let streak = member.health.streak();
         if change.is_some() || error != error_before {
             self.dirty.insert(name.service.clone());
+        } else if first {
+            // What was only adopted may be called back from now on.
+            self.recall_due.insert(name.service.clone());
         }
         if let Some(error) = error.as_ref().filter(|_| failed) {
             let cause = format!("its lease is over, but the first probe since failed: {error}");
@@ -135,6 +139,7 @@ impl Core {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
+        self.recall_due.extend(dirty.iter().cloned());
         let Some(config) = self.config.clone() else { return };
         for service in config.services.iter().filter(|s| dirty.contains(&s.name)) {
             for entry in &service.members {
@@ -186,11 +191,34 @@ impl Core {
     }
 }
 
+/// With the facts of now: they may have changed again while the list was under way.
 fn rotation_cause(entered: bool, reasons: &[Reason]) -> String {
-    if reasons.is_empty() || (entered && reasons.iter().any(|r| r.kind != ReasonKind::Unverified)) {
-        // With the facts of now: they may have changed again while the list was under way.
-        return if entered { "nothing stands against it" } else { "it recovered while this was under way" }.to_owned();
+    let lets_in = |reason: &Reason| reason.kind.is_partial() || reason.kind == ReasonKind::Unverified;
+    match (entered, reasons.is_empty()) {
+        (true, true) => return "nothing stands against it".to_owned(),
+        (true, false) if !reasons.iter().all(lets_in) => return "nothing stood against it at that moment".to_owned(),
+        (false, true) => return "it recovered while this was under way".to_owned(),
+        _ => {}
     }
     let words: Vec<String> = reasons.iter().map(|r| format!("{}: {}", r.kind.name(), r.cause)).collect();
     words.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::Time;
+    use super::*;
+
+    #[test]
+    fn rotation_cause_names_what_leaves_only_a_part_of_the_weight() {
+        let at = Time { boot_ms: 1, wall_ms: 1 };
+        let reason = |kind, cause: &str| Reason { kind, since: at, cause: cause.into(), owner: None, review_at: at };
+        let short = reason(ReasonKind::MemoryShort, "8/16 of its weight");
+        assert_eq!(rotation_cause(true, std::slice::from_ref(&short)), "memory_short: 8/16 of its weight");
+        assert_eq!(rotation_cause(true, &[]), "nothing stands against it");
+        let down = reason(ReasonKind::ProbeFailed, "refused");
+        assert_eq!(rotation_cause(true, &[down.clone(), short]), "nothing stood against it at that moment");
+        assert_eq!(rotation_cause(false, &[down]), "probe_failed: refused");
+        assert_eq!(rotation_cause(false, &[]), "it recovered while this was under way");
+    }
 }

@@ -31,6 +31,7 @@ pub fn roll_call(
         removed: removed.to_vec(),
         memory: Vec::new(),
         stuck: Vec::new(),
+        silent_agents: Vec::new(),
     }
 }
 
@@ -72,7 +73,8 @@ impl Frozen<'_> {
         let own = held.and_then(|(id, _)| slots.get(id)).copied().unwrap_or(0);
         let size: u32 = slots.values().sum();
         let name = MemberName::of(service, member);
-        let lease = self.leases.iter().find(|lease| lease.scope.covers(&name));
+        let leases = self.leases.iter().filter(|lease| lease.scope.covers(&name));
+        let reasons = leases.map(|lease| reason(lease, self.now)).collect();
         Some(MemberCall {
             backend: name.backend,
             id: held.map(|(&id, _)| id),
@@ -86,7 +88,7 @@ impl Frozen<'_> {
             streak: 0,
             last_probe: None,
             since: self.seen,
-            reasons: lease.map(|lease| reason(lease, self.now)).into_iter().collect(),
+            reasons,
             hop: held.map(|(_, m)| m.hop).filter(lb_common::abi::Hop::is_resolved),
             load: None,
         })
@@ -138,7 +140,10 @@ mod tests {
     fn roll_call_of_what_is_left_has_live_shares_and_the_leases_in_force() {
         let config = testing::config();
         let lease = testing::lease();
-        let call = roll_call(&config, &kernel(&config), &[lease], &[], before(60), NOW);
+        let mut second = lease.clone();
+        second.scope.service = Some(config.services[0].name.clone());
+        second.owner.name = "grace".to_owned();
+        let call = roll_call(&config, &kernel(&config), &[lease, second], &[], before(60), NOW);
         let www = &call.services[0].members;
         let shares: Vec<_> = www.iter().map(|m| (m.id, m.in_rotation, m.share)).collect();
         assert_eq!(shares, [(Some(20), true, 0.75), (Some(21), false, 0.0), (Some(22), true, 0.25)]);
@@ -146,6 +151,7 @@ mod tests {
         let reason = &www[1].reasons[0];
         assert_eq!((reason.kind, reason.owner.as_deref()), (ReasonKind::Drained, Some("ada")));
         assert_eq!(reason.review_at.wall_ms, call.leases[0].ends.wall_ms);
+        assert_eq!(www[1].reasons.get(1).and_then(|r| r.owner.as_deref()), Some("grace"), "each lease is a reason");
         assert!(www[0].reasons.is_empty() && www[2].reasons.is_empty());
         assert_eq!(www[0].since, before(60));
     }

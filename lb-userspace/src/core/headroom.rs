@@ -30,6 +30,8 @@ pub struct Monitor {
     at_ms: u64,
     /// The reading under way.
     open: Option<u64>,
+    /// Its place among those that are due.
+    due_ms: u64,
 }
 
 impl Core {
@@ -56,9 +58,14 @@ impl Core {
                     forecaster: Forecaster::default(),
                     at_ms: self.now.boot_ms + interval_ms / count * place,
                     open: None,
+                    due_ms: 0,
                 },
             };
             self.monitors.insert(name.clone(), monitor);
+        }
+        self.reading_due.clear();
+        for name in self.monitors.keys().cloned().collect::<Vec<_>>() {
+            self.plan_reading(&name);
         }
         let (members, monitors) = (&self.members, &self.monitors);
         self.stuck.retain(|name| members.contains_key(name) && monitors.contains_key(&name.backend));
@@ -66,15 +73,28 @@ impl Core {
         self.shed_due.extend(config.services.iter().map(|s| s.name.clone()));
     }
 
+    /// Puts a monitor in its place among those that are due.
+    fn plan_reading(&mut self, name: &BackendName) {
+        let Some(monitor) = self.monitors.get_mut(name) else { return };
+        let due_ms = monitor.tracker.next_ms().map_or(monitor.at_ms, |at| at.min(monitor.at_ms));
+        let before = std::mem::replace(&mut monitor.due_ms, due_ms);
+        if before != due_ms {
+            self.reading_due.remove(&(before, name.clone()));
+        }
+        self.reading_due.insert((due_ms, name.clone()));
+    }
+
     /// Starts readings that are due, and notes sources that have been silent for too long.
     pub(super) fn run_readings(&mut self) {
         let now = self.now;
-        let mut changes = Vec::new();
-        for (name, monitor) in &mut self.monitors {
+        while self.reading_due.first().is_some_and(|(at, _)| *at <= now.boot_ms) {
+            let Some((_, name)) = self.reading_due.pop_first() else { break };
+            let Some(monitor) = self.monitors.get_mut(&name) else { continue };
+            let mut changes = Vec::new();
             if monitor.at_ms <= now.boot_ms {
                 if monitor.open.take().is_some() {
                     let lost = Err("the reader gave no answer in a whole interval".to_owned());
-                    changes.extend(monitor.tracker.record(lost, now).map(|change| (name.clone(), change)));
+                    changes.extend(monitor.tracker.record(lost, now));
                 }
                 self.last_reading += 1;
                 monitor.open = Some(self.last_reading);
@@ -84,11 +104,12 @@ impl Core {
                 self.outputs.push_back(Output::ReadMemory { backend, id, source });
             }
             if monitor.tracker.next_ms().is_some_and(|at| at <= now.boot_ms) {
-                changes.extend(monitor.tracker.tick(now).map(|change| (name.clone(), change)));
+                changes.extend(monitor.tracker.tick(now));
             }
-        }
-        for (name, change) in changes {
-            self.memory_changed(&name, change);
+            self.plan_reading(&name);
+            for change in changes {
+                self.memory_changed(&name, change);
+            }
         }
     }
 
@@ -102,6 +123,7 @@ impl Core {
         let alarm = result.as_ref().ok().and_then(|sample| monitor.forecaster.record(sample, now));
         let change = monitor.tracker.record(result, now);
         let forecast = monitor.forecaster.forecast(now);
+        self.plan_reading(backend);
         if let Some(change) = change {
             self.memory_changed(backend, change);
         }
@@ -113,11 +135,13 @@ impl Core {
             };
             self.event_of(&scope, kind, cause);
         }
-        let uses = |c: &Config| -> Vec<ServiceName> {
-            let members = c.services.iter().filter(|s| s.members.iter().any(|m| m.backend == *backend));
-            members.map(|s| s.name.clone()).collect()
-        };
-        self.shed_due.extend(self.config.as_deref().map(uses).unwrap_or_default());
+        self.shed_due.extend(self.services_of(backend));
+    }
+
+    /// Services that the server is a member of.
+    fn services_of(&self, backend: &BackendName) -> Vec<ServiceName> {
+        let services = self.config.iter().flat_map(|c| &c.services);
+        services.filter(|s| s.members.iter().any(|m| m.backend == *backend)).map(|s| s.name.clone()).collect()
     }
 
     fn memory_changed(&mut self, backend: &BackendName, change: Change) {
@@ -127,7 +151,10 @@ impl Core {
             Memory::Unknown { .. } => EventKind::MemoryUnknown,
         };
         let scope = Scope { backend: backend.clone(), service: None };
-        self.event_of(&scope, kind, format!("{} after {}: {}", change.to.name(), change.from.name(), change.cause));
+        let (to, from) = (change.to.name(), change.from.name());
+        let turn = if to == from { format!("still {to}") } else { format!("{to} after {from}") };
+        self.event_of(&scope, kind, format!("{turn}: {}", change.cause));
+        self.recall_due.extend(self.services_of(backend));
     }
 
     /// Moves the factors of services whose servers were read, or whose time has come.
@@ -193,8 +220,8 @@ impl Core {
 
     /// When something of this is due next, CLOCK_BOOTTIME ms.
     pub(super) fn next_memory(&self) -> Option<u64> {
-        let readings = self.monitors.values().map(|m| m.tracker.next_ms().map_or(m.at_ms, |at| at.min(m.at_ms)));
-        readings.chain(self.shedding.values().filter_map(shed::Shedding::next_ms)).min()
+        let reading = self.reading_due.first().map(|(at, _)| *at);
+        reading.into_iter().chain(self.shedding.values().filter_map(shed::Shedding::next_ms)).min()
     }
 
     /// What is known of each monitored server's memory.

@@ -80,8 +80,12 @@ pub struct Core {
     reviewed: BTreeSet<Scope>,
     /// Servers whose memory is read.
     monitors: BTreeMap<BackendName, headroom::Monitor>,
+    /// When each is to be looked at next, CLOCK_BOOTTIME ms.
+    reading_due: BTreeSet<(u64, BackendName)>,
     /// Servers whose agents are asked.
     asked: BTreeMap<BackendName, advice::Asking>,
+    /// When each is asked next, CLOCK_BOOTTIME ms.
+    question_due: BTreeSet<(u64, BackendName)>,
     last_reading: u64,
     /// This boot, for leases that the core grants itself.
     boot_id: String,
@@ -95,6 +99,8 @@ pub struct Core {
     stuck: BTreeSet<MemberName>,
     /// Services with fewer in rotation than they need, which people were told of.
     short: BTreeSet<ServiceName>,
+    /// Services of which something changed that a recall may depend on.
+    recall_due: BTreeSet<ServiceName>,
     suspected: BTreeMap<ServiceName, Suspicion>,
     cache: tables::Cache,
     leaving: Leaving,
@@ -134,7 +140,9 @@ impl Core {
             reviews: BTreeSet::new(),
             reviewed: BTreeSet::new(),
             monitors: BTreeMap::new(),
+            reading_due: BTreeSet::new(),
             asked: BTreeMap::new(),
+            question_due: BTreeSet::new(),
             last_reading: 0,
             boot_id: String::new(),
             loads: BTreeMap::new(),
@@ -142,6 +150,7 @@ impl Core {
             shed_due: BTreeSet::new(),
             stuck: BTreeSet::new(),
             short: BTreeSet::new(),
+            recall_due: BTreeSet::new(),
             suspected: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
@@ -174,7 +183,7 @@ impl Core {
             Input::Memory { backend, id, result } => self.take_memory(&backend, id, result),
             Input::Advice { backend, id, result } => self.take_advice(&backend, id, result),
             Input::Load(loads) => self.take_load(loads),
-            Input::Lease(lease) => self.take_lease(*lease),
+            Input::Lease(lease, by) => self.take_lease(*lease, &by),
             Input::Restore(scope, by) => self.restore(&scope, by),
             Input::Forget(scope, by) => self.forget(&scope, &by),
             Input::Links(macs) => self.take_links(macs),
@@ -226,6 +235,7 @@ impl Core {
             self.next_review(),
             self.next_memory(),
             self.next_question(),
+            self.hops.next_ms(),
         ];
         let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
@@ -266,7 +276,7 @@ impl Core {
         let weights = self.members.iter().map(|(name, member)| (name.clone(), member.effective)).collect();
         let shut =
             |name: &&MemberName| self.leases.values().any(|l| l.kind == LeaseKind::Maintenance && l.scope.covers(name));
-        let closed = self.members.keys().filter(shut).cloned().collect();
+        let closed = self.members.keys().chain(self.leaving.values()).filter(shut).cloned().collect();
         let request = desired::Request {
             meta,
             config,

@@ -8,13 +8,20 @@ use super::watched::Watched;
 use crate::config::model::{Member, Service};
 
 impl Core {
-    /// Looks whether every service has as many in rotation as it needs.
+    /// Looks whether services of which something changed have as many in rotation as they need.
     pub(super) fn run_recalls(&mut self) {
+        for ip in self.hops.waited_for(self.now.boot_ms) {
+            let there = self.members.iter().filter(|(_, w)| w.endpoint.address == ip);
+            self.recall_due.extend(there.map(|(name, _)| name.service.clone()));
+        }
         let Some(config) = self.config.clone().filter(|_| self.configured && !self.leases.is_empty()) else {
             self.short.clear();
+            self.recall_due.clear();
             return;
         };
-        for service in &config.services {
+        // A recall changes its services again; it ends a lease, of which there are only so many.
+        while let Some(name) = self.recall_due.pop_first() {
+            let Some(service) = config.services.iter().find(|s| s.name == name) else { continue };
             let needed = service.min_in_rotation as usize;
             let serving = self.on_duty(service);
             let pressed = serving >= needed && self.is_pressed(service);
@@ -48,7 +55,7 @@ impl Core {
             }
             let undecided = member.health.health() == Health::Unknown && !member.health.is_unverified();
             let coming = member.health.is_serving()
-                && (member.returning.is_some() || self.hops.is_awaited(member.endpoint.address));
+                && (member.returning.is_some() || self.hops.is_awaited(member.endpoint.address, self.now.boot_ms));
             member.effective > 0 || undecided || coming
         };
         service.members.iter().filter(decided_or_soon).count()

@@ -47,6 +47,10 @@ impl Core {
         }
         let Some(old) = old else { return };
         for (scope, service) in missing(old, new) {
+            if self.removed.contains_key(&scope) {
+                // A crash came between this record and the revision: it says by whom, which is not known any more.
+                continue;
+            }
             if let Some(why) = by.decommissioned.get(&scope.backend) {
                 let cause = format!("by {}: {why}", by.name);
                 self.event_by(&scope, EventKind::Decommissioned, Some(&by.name), cause);

@@ -18,6 +18,7 @@ impl Core {
             removed: self.removed.values().cloned().collect(),
             memory: self.memory_calls(now),
             stuck: self.stuck.iter().cloned().collect(),
+            silent_agents: self.silent_agents(now),
             suspicions: self
                 .suspected
                 .values()

@@ -18,17 +18,18 @@ impl Actor {
         let now = clock::now();
         self.input(Input::Tick);
         let (lease, mut changes) = match duty {
-            Duty::Take { scope, kind, for_ms, reason, owner, recallable, sure } => {
+            Duty::Take { scope, kind, for_ms, reason, owner, recallable, sure, replace } => {
                 let owner = who::owner(&by, owner.as_deref())?;
                 let length = Duration::from_millis(for_ms);
-                let asked = Asked { scope, kind, length, owner, reason, recallable, sure };
+                let by = owner.in_words();
+                let asked = Asked { scope, kind, length, owner, reason, recallable, sure, replace };
                 let lease = self.core.grant(asked, self.journal.boot_id(), now).map_err(refused)?;
-                (Some(self.begin(lease)?), Vec::new())
+                (Some(self.begin(lease, by)?), Vec::new())
             }
             Duty::Extend { scope, more_ms, owner } => {
-                who::owner(&by, owner.as_deref())?;
+                let by = who::owner(&by, owner.as_deref())?.in_words();
                 let lease = self.core.extended(&scope, Duration::from_millis(more_ms)).map_err(refused)?;
-                (Some(self.begin(lease)?), Vec::new())
+                (Some(self.begin(lease, by)?), Vec::new())
             }
             Duty::Restore { scope, owner } => {
                 let owner = who::owner(&by, owner.as_deref())?;
@@ -54,8 +55,8 @@ impl Actor {
         Ok(DutyOutcome { lease, changes })
     }
 
-    /// Stores a lease, then lets it begin. One that cannot be stored is not granted: a restart would end it unseen.
-    fn begin(&mut self, lease: Lease) -> Result<Lease, ControlError> {
+    /// Stores a lease that someone, by name, granted or extended; then lets it begin. One that cannot be stored is not granted: a restart would end it unseen.
+    fn begin(&mut self, lease: Lease, by: String) -> Result<Lease, ControlError> {
         // What waits to be recorded may be the end of this scope's last lease: recorded later, it would end this one.
         self.store_rest();
         if self.has_unrecorded_duties() {
@@ -63,7 +64,7 @@ impl Actor {
                 .with_hint("mend what `rollcall status` warns of, a full disk perhaps; then repeat"));
         }
         block_in_place(|| if record::fails() { Err(record::full()) } else { self.journal.put_lease(&lease) })?;
-        self.input(Input::Lease(Box::new(lease.clone())));
+        self.input(Input::Lease(Box::new(lease.clone()), by));
         Ok(lease)
     }
 }
@@ -81,5 +82,7 @@ fn refused(refusal: Refusal) -> ControlError {
         Refusal::Unconfirmed(what) => {
             error(ErrorCode::Unconfirmed, what).with_hint("say --yes if that is what you want")
         }
+        Refusal::Held(what) => error(ErrorCode::Held, what)
+            .with_hint("ask its owner; say --yes to take its place, or `rollcall backend extend` to add time to it"),
     }
 }

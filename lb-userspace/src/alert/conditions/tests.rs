@@ -5,7 +5,7 @@ use super::*;
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::Warning;
 use crate::control::testing::{self, before};
-use crate::core::api::{LastProbe, MemberName, MemoryCall, Suspicion};
+use crate::core::api::{LastProbe, MemberName, MemoryCall, SilentAgent, Suspicion};
 use crate::core::removed::Removed;
 
 fn keys(view: &View, load: &Load) -> BTreeSet<String> {
@@ -204,4 +204,16 @@ fn lease_of_a_service_that_is_gone_is_told_to_its_owner() {
     let found = conditions(&view, &Load::default(), view.roll_call.time);
     let idle = found.iter().find(|c| c.key() == "lease_idle/gone/web-02").unwrap();
     assert_eq!(idle.owner.as_deref(), Some("ada"));
+}
+
+#[test]
+fn agent_that_does_not_answer_is_told_unless_its_server_is_leased() {
+    let mut view = calm();
+    let agent = SilentAgent { backend: BackendName::new("web-01").unwrap(), since: before(30), why: "refused".into() };
+    view.roll_call.silent_agents = vec![agent];
+    assert!(keys(&view, &Load::default()).contains("agent_silent/*/web-01"));
+    let mut lease = testing::lease();
+    lease.scope.backend = BackendName::new("web-01").unwrap();
+    view.roll_call.leases = vec![lease];
+    assert!(!keys(&view, &Load::default()).contains("agent_silent/*/web-01"));
 }

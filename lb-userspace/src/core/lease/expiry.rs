@@ -21,23 +21,30 @@ impl Core {
         }
     }
 
-    /// Takes a lease that was granted or extended, and is stored.
-    pub(in crate::core) fn take_lease(&mut self, lease: Lease) {
+    /// Takes a lease that `by` was granted, or has extended, and that is stored.
+    pub(in crate::core) fn take_lease(&mut self, lease: Lease, by: &str) {
         let scope = lease.scope.clone();
         // It was granted some milliseconds ago.
         let left = lease.left(self.now).as_millis().div_ceil(1000);
         let (minutes, seconds) = (left / 60, left % 60);
-        let by = lease.owner.in_words();
         let before = self.leases.insert(scope.clone(), lease.clone());
         self.reminded.remove(&scope);
-        let extended = before.is_some_and(|b| b.kind == lease.kind && b.begun == lease.begun);
-        let kind = match (extended, lease.kind) {
-            (true, _) => EventKind::LeaseExtended,
-            (false, LeaseKind::Drain) => EventKind::Drained,
-            (false, LeaseKind::Maintenance) => EventKind::Maintenance,
+        let same = |b: &Lease| b.kind == lease.kind && b.begun == lease.begun && b.owner == lease.owner;
+        let (kind, cause) = match before {
+            Some(before) if same(&before) => {
+                let what = lease.in_words();
+                (EventKind::LeaseExtended, format!("by {by}: {what} ends in {minutes} min {seconds} s now"))
+            }
+            before => {
+                let instead = before.map(|b| format!("; in place of {}", b.in_words())).unwrap_or_default();
+                let kind = match lease.kind {
+                    LeaseKind::Drain => EventKind::Drained,
+                    LeaseKind::Maintenance => EventKind::Maintenance,
+                };
+                (kind, format!("by {by} for {minutes} min {seconds} s: {}{instead}", lease.reason))
+            }
         };
-        let cause = format!("by {by} for {minutes} min {seconds} s: {}", lease.reason);
-        self.event_by(&scope, kind, Some(&by), cause);
+        self.event_by(&scope, kind, Some(by), cause);
         for member in self.members_of(&scope) {
             if let Some(watched) = self.members.get_mut(&member) {
                 watched.returning = None;

@@ -24,6 +24,8 @@ pub struct Asked {
     pub recallable: bool,
     /// Whether the evidence against it was seen and accepted.
     pub sure: bool,
+    /// Whether it may take the place of a lease that somebody else holds.
+    pub replace: bool,
 }
 
 /// Why a lease is not granted.
@@ -39,12 +41,18 @@ pub enum Refusal {
     TooFew(String),
     /// It needs a second word from who asks; the evidence.
     Unconfirmed(String),
+    /// Somebody else holds a lease there; whose, why and until when.
+    Held(String),
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::NotFound(why) | Self::Bounds(why) | Self::NoLease(why) | Self::TooFew(why) | Self::Unconfirmed(why)) =
-            self;
+        let (Self::NotFound(why)
+        | Self::Bounds(why)
+        | Self::NoLease(why)
+        | Self::TooFew(why)
+        | Self::Unconfirmed(why)
+        | Self::Held(why)) = self;
         f.write_str(why)
     }
 }
@@ -52,12 +60,20 @@ impl std::fmt::Display for Refusal {
 impl Core {
     /// A new lease, or one in place of what is there for this scope.
     pub fn grant(&self, asked: Asked, boot_id: &str, now: Time) -> Result<Lease, Refusal> {
-        let Asked { scope, kind, length, owner, reason, recallable, sure } = asked;
+        let Asked { scope, kind, length, owner, reason, recallable, sure, replace } = asked;
         self.check_scope(&scope)?;
         if reason.trim().is_empty() {
             return Err(Refusal::Bounds("a lease needs a reason".to_owned()));
         }
         check_length(length, length)?;
+        let other = self.leases.get(&scope).filter(|held| held.owner.name != owner.name);
+        if let Some(held) = other.filter(|_| !replace) {
+            let minutes = held.left(now).as_secs().div_ceil(60);
+            let what = held.in_words();
+            return Err(Refusal::Held(format!(
+                "{scope}: {what} holds for {minutes} min more; this would take its place"
+            )));
+        }
         self.check_rest(&scope, sure)?;
         let (ends, granted_ms, boot_id) = (now + length, millis(length), boot_id.to_owned());
         Ok(Lease { scope, kind, owner, reason, begun: now, ends, granted_ms, boot_id, recallable })

@@ -129,7 +129,7 @@ pub struct Tracker {
     last: Option<(Time, Sample)>,
     /// Why the last sample was none.
     error: Option<String>,
-    /// When it becomes unknown without another good sample, CLOCK_BOOTTIME ms; `None`: it is.
+    /// When it becomes unknown without another good sample, or is told to be still, CLOCK_BOOTTIME ms; `None`: it is.
     silent_at_ms: Option<u64>,
 }
 
@@ -145,7 +145,7 @@ impl Tracker {
             recent: VecDeque::new(),
             last: None,
             error: None,
-            silent_at_ms: None,
+            silent_at_ms: Some((now + settings.interval * settings.silent_after.max(1)).boot_ms),
         }
     }
 
@@ -177,8 +177,13 @@ impl Tracker {
         self.recent.clear();
         self.calm = None;
         let why = self.error.clone().unwrap_or_else(|| "no answer".to_owned());
-        let seconds = self.last.map_or(0, |(last, _)| now.boot_ms.saturating_sub(last.boot_ms) / 1000);
+        let last = self.last.map_or(self.since, |(last, _)| last);
+        let seconds = now.boot_ms.saturating_sub(last.boot_ms) / 1000;
         let cause = format!("no good sample for {seconds} s: {why}");
+        if matches!(self.memory, Memory::Unknown { .. }) {
+            // Never was known: since when stays what it is, but people are told.
+            return Some(Change { from: self.memory.clone(), to: self.memory.clone(), cause });
+        }
         self.enter(Memory::Unknown { since: now, why }, cause, now)
     }
 
