@@ -68,8 +68,7 @@ impl Core {
                 owner: service.owner.clone().or(backend),
                 review_at: self.now + service.expected_out,
             };
-            self.outputs.push_back(Output::Store(Store::PutRemoved(record.clone())));
-            self.removed.insert(scope, record);
+            self.keep_removal(record);
         }
         // Gone for good is gone, also from what was removed before.
         for (backend, why) in &by.decommissioned {
@@ -93,8 +92,7 @@ impl Core {
                 continue;
             }
             self.event_by(&scope, EventKind::Removed, Some(&by.name), format!("{why}: it is missed as before"));
-            self.outputs.push_back(Output::Store(Store::PutRemoved(record.clone())));
-            self.removed.insert(scope, record);
+            self.keep_removal(record);
         }
         for backend in by.decommissioned.keys().filter(|name| now.backends.contains_key(*name)) {
             let scope = Scope { backend: backend.clone(), service: None };
@@ -113,6 +111,11 @@ impl Core {
         for scope in self.removed_of(scope) {
             self.strike_out(&scope, EventKind::Forgotten, by, format!("by {by}"));
         }
+    }
+
+    fn keep_removal(&mut self, record: Removed) {
+        self.outputs.push_back(Output::Store(Store::PutRemoved(record.clone())));
+        self.removed.insert(record.scope.clone(), record);
     }
 
     fn strike_out(&mut self, scope: &Scope, kind: EventKind, by: &str, cause: String) {
