@@ -109,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
