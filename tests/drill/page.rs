@@ -131,8 +131,8 @@ impl Page {
                 let least = 100.0 * outcome.least.0;
                 writeln!(
                     text,
-                    "{}: as promised. web-02 was back after {for_s:.1} s ({}), no request failed, web-01 always had\n\
-                     {least:.0} % of its memory free or more.",
+                    "{}: as promised. web-02 was back after {for_s:.1} s\n\
+                     ({}), no request failed, and web-01 never had less than {least:.0} % of its memory free.",
                     heading(outcome.kind),
                     back.how
                 )?;

@@ -57,8 +57,10 @@ pub struct Pace {
     pub rise: Duration,
     /// Time between two groups of them.
     pub step: Duration,
-    /// How long the end is watched.
-    pub epilogue: Duration,
+    /// For how long it is shown that the dead stay dead.
+    pub after_death: Duration,
+    /// For how long it is shown that two carry it; long enough for an alert on what stands for half a minute.
+    pub after_return: Duration,
 }
 
 impl Pace {
@@ -67,7 +69,8 @@ impl Pace {
         drain: Duration::from_secs(8),
         rise: Duration::from_secs(15),
         step: Duration::from_secs(2),
-        epilogue: Duration::from_secs(20),
+        after_death: Duration::from_secs(20),
+        after_return: Duration::from_secs(40),
     };
 
     /// For people who are to act.
@@ -75,7 +78,8 @@ impl Pace {
         drain: Duration::from_secs(10),
         rise: Duration::from_secs(40),
         step: Duration::from_secs(4),
-        epilogue: Duration::from_secs(20),
+        after_death: Duration::from_secs(20),
+        after_return: Duration::from_secs(40),
     };
 
     /// For tests.
@@ -83,7 +87,8 @@ impl Pace {
         drain: Duration::from_secs(2),
         rise: Duration::from_secs(3),
         step: Duration::from_secs(1),
-        epilogue: Duration::from_secs(5),
+        after_death: Duration::from_secs(5),
+        after_return: Duration::from_secs(5),
     };
 }
 
@@ -123,7 +128,7 @@ pub fn tell(
     let mut drain_due = true;
     let mut groups: VecDeque<f64> =
         (0..model::GROUPS as u32).map(|group| seconds(pace.rise + pace.step * group)).collect();
-    while !curtain.is_down(pace.epilogue) {
+    while !curtain.is_down() {
         interrupt::check()?;
         let now = narrator.now();
         if drain_due && now >= seconds(pace.drain) {
@@ -141,7 +146,7 @@ pub fn tell(
             trainee.act(stage, narrator, kind.name());
         }
         play.watch(stage);
-        if groups.is_empty() && play.is_told() {
+        if groups.is_empty() && play.is_told(pace, now) {
             curtain.done(kind);
         }
         interrupt::wait_until(Instant::now() + LOOK)?;
@@ -264,12 +269,11 @@ impl Play<'_> {
         })
     }
 
-    /// Whether the story has come to its point.
-    fn is_told(&self) -> bool {
-        match self.kind {
-            Kind::Plain => self.outcome.killed[0].is_some(),
-            Kind::Recall | Kind::LeaseEnd => self.outcome.back.is_some() || self.outcome.killed[0].is_some(),
-        }
+    /// Whether the story has come to its point, and that was shown for long enough.
+    fn is_told(&self, pace: Pace, now: f64) -> bool {
+        let past = |point: Option<f64>, time: Duration| point.is_some_and(|at| now >= at + time.as_secs_f64());
+        let back = self.outcome.back.as_ref().map(|back| back.at);
+        past(self.outcome.killed[0], pace.after_death) || past(back, pace.after_return)
     }
 
     fn end(mut self, stage: &mut Stage) -> Outcome {
