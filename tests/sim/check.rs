@@ -8,6 +8,7 @@ use rollcall::core::api::Time;
 use rollcall::core::reason::ReasonKind;
 
 use crate::leases;
+use crate::resort;
 use crate::world::World;
 
 /// Since when each reason stands: by what the member is, not by its name, since a reload may rename it, or give the name
@@ -25,6 +26,7 @@ impl World {
         }
         let call = self.core.roll_call(self.now);
         leases::check(self, &call);
+        resort::check(self, &call);
         if call.settled {
             assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
         }
@@ -36,8 +38,10 @@ impl World {
                     let before = self.reasons.get(&key).copied();
                     // A lease's reason is as old as the lease, whatever was known of it; and a lease that begins and is
                     // recalled within a step begins a return anew.
-                    let leased =
-                        matches!(reason.kind, ReasonKind::Drained | ReasonKind::Maintenance | ReasonKind::Returning);
+                    let leased = matches!(
+                        reason.kind,
+                        ReasonKind::Drained | ReasonKind::Maintenance | ReasonKind::Returning | ReasonKind::Ramping
+                    );
                     assert!(
                         leased || reason.since == before.unwrap_or(self.now),
                         "{key:?} forgot since when it stands"

@@ -8,8 +8,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rollcall::config::model::{
-    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, Listen, Member, Probe,
-    ProbeKind, Protocol, Service, ServiceName, SourcePool,
+    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, Listen, Member, Panic,
+    Probe, ProbeKind, Protocol, Service, ServiceName, SourcePool, Tier,
 };
 
 pub fn port(n: u16) -> NonZeroU16 {
@@ -25,6 +25,7 @@ pub fn backend(n: u8) -> Backend {
         memory: None,
         max_flows: None,
         agent_check: None,
+        slow_start: None,
     }
 }
 
@@ -35,7 +36,7 @@ pub fn probe(rise: u32, fall: u32) -> Probe {
 
 /// A TCP service on 192.0.2.1:80 with backends 1 to `members`, weight 1, probed with rise 2 and fall 3.
 pub fn service(members: u8) -> Service {
-    let member = |n| Member { backend: backend(n).name, port: port(8080), weight: port(1) };
+    let member = |n| Member { backend: backend(n).name, port: port(8080), weight: port(1), tier: Tier::Primary };
     Service {
         name: ServiceName::new("web").expect("a name"),
         listen: Listen { vip: Ipv4Addr::new(192, 0, 2, 1).into(), port: port(80), protocol: Protocol::Tcp },
@@ -46,6 +47,8 @@ pub fn service(members: u8) -> Service {
         expected_out: Duration::from_secs(600),
         min_in_rotation: 1,
         expect_backends: None,
+        panic: Panic::Refuse,
+        slow_start: None,
         probe: Some(probe(2, 3)),
         members: (1..=members).map(member).collect(),
     }
@@ -134,8 +137,10 @@ fn random_service(rng: &mut StdRng, n: u8) -> Service {
     let weight = |rng: &mut StdRng| if rng.random_range(0..3) == 0 { rng.random_range(1..=400) } else { 1 };
     let mut member = |n| {
         let other = rng.random_range(0..6) == 0;
-        Member { backend: backend(n).name, port: port(if other { 9090 } else { 8080 }), weight: port(weight(rng)) }
+        let port_number = port(if other { 9090 } else { 8080 });
+        Member { backend: backend(n).name, port: port_number, weight: port(weight(rng)), tier: Tier::Primary }
     };
     service.members = backends.into_iter().map(&mut member).collect();
+    crate::resort::vary(rng, &mut service);
     service
 }

@@ -34,7 +34,11 @@ pub fn check(world: &World, call: &RollCall) {
         let leased = known.iter().any(covers);
         let says = |kind| member.reasons.iter().any(|r| r.kind == kind);
         assert_eq!(leased, says(ReasonKind::Drained) || says(ReasonKind::Maintenance), "{}", member.backend);
-        assert!(!leased || member.effective == 0, "{} is leased and takes new flows", member.backend);
+        // Nobody can serve: who was drained is in like all others, unless it is not to be called back.
+        let panics = says(ReasonKind::Panic) && !says(ReasonKind::Maintenance);
+        let kept = call.leases.iter().any(|l| covers(&&l.scope) && !l.recallable);
+        let out = member.effective == 0 || (panics && !kept);
+        assert!(!leased || out, "{} is leased and takes new flows", member.backend);
         let shut = |l: &Lease| l.kind == LeaseKind::Maintenance && covers(&&l.scope);
         let shut = call.leases.iter().any(shut);
         if let Some(id) = member.id.filter(|_| call.settled) {
@@ -45,7 +49,7 @@ pub fn check(world: &World, call: &RollCall) {
     }
 }
 
-fn scope(n: u8) -> Scope {
+pub fn scope(n: u8) -> Scope {
     Scope { backend: backend(n).name, service: None }
 }
 

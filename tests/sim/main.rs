@@ -14,6 +14,7 @@ mod memory;
 mod owners;
 mod reload;
 mod renames;
+mod resort;
 mod scale;
 mod scenarios;
 mod suspicion;
@@ -87,6 +88,7 @@ fn story(seed: u64) {
     assert!(world.settled(), "{:#?}", world.core.roll_call(world.now));
     for member in world.members() {
         let well = member.in_rotation && member.health == Health::Up && member.reasons.is_empty();
+        let well = well || (member.is_standby() && member.health == Health::Up);
         assert!(well, "never returned: {member:#?}");
     }
     assert_eq!(world.core.leaving().len(), 0, "ids are never given back");

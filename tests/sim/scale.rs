@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rollcall::config::model::{BackendName, Config, Member, ServiceName};
+use rollcall::config::model::{BackendName, Config, Member, ServiceName, Tier};
 
 use crate::configs::{backend, config, port, service};
 use crate::scenarios::{SECOND, all_in};
@@ -27,7 +27,7 @@ fn pool(servers: u16) -> Config {
         let mut service = service(0);
         service.name = ServiceName::new(&format!("web-{first}")).expect("a name");
         service.listen.port = port(1000 + first);
-        let member = |n| Member { backend: name(n), port: port(8080), weight: port(1) };
+        let member = |n| Member { backend: name(n), port: port(8080), weight: port(1), tier: Tier::Primary };
         service.members = (first..first + MEMBERS).map(member).collect();
         service
     });

@@ -93,6 +93,8 @@ pub struct World {
     sent: usize,
     /// Since when each reason stands.
     pub reasons: Reasons,
+    /// What was seen of tiers and ramps.
+    pub seen_of_tiers: crate::resort::Seen,
 }
 
 impl World {
@@ -123,6 +125,7 @@ impl World {
             letters: BTreeMap::new(),
             sent: 0,
             reasons: BTreeMap::new(),
+            seen_of_tiers: crate::resort::Seen::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl World {
         self.letters.clear();
         self.followed.clear();
         self.reasons.clear();
+        self.seen_of_tiers = crate::resort::Seen::default();
     }
 
     /// Takes a server out, as the daemon does: granted by the core, stored, then in force.

@@ -71,6 +71,10 @@ pub enum Kind {
     TooFew,
     /// None in rotation.
     NoneInRotation,
+    /// No primary member can serve: the backups do.
+    BackupInUse,
+    /// Nobody can serve, and all get new flows all the same.
+    Panic,
     /// A server's memory is tight or exhausted.
     MemoryShort,
     /// A server's memory is going to run out.
@@ -109,7 +113,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -117,6 +121,8 @@ impl Kind {
         Self::ReturnFailed,
         Self::TooFew,
         Self::NoneInRotation,
+        Self::BackupInUse,
+        Self::Panic,
         Self::MemoryShort,
         Self::MemoryEnds,
         Self::MemoryUnknown,
@@ -146,6 +152,8 @@ impl Kind {
             Self::ReturnFailed => "return_failed",
             Self::TooFew => "too_few",
             Self::NoneInRotation => "none_in_rotation",
+            Self::BackupInUse => "backup_in_use",
+            Self::Panic => "panic",
             Self::MemoryShort => "memory_short",
             Self::MemoryEnds => "memory_ends",
             Self::MemoryUnknown => "memory_unknown",
@@ -173,6 +181,7 @@ impl Kind {
             Self::BackendDown
             | Self::LeaseIdle
             | Self::TooFew
+            | Self::BackupInUse
             | Self::MemoryShort
             | Self::MemoryUnknown
             | Self::AgentSilent
@@ -185,6 +194,7 @@ impl Kind {
             Self::Overdue
             | Self::ReturnFailed
             | Self::NoneInRotation
+            | Self::Panic
             | Self::MemoryEnds
             | Self::EdgeSuspected
             | Self::BadFile

@@ -70,16 +70,27 @@ pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
 }
 
 fn rotation(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Service>) {
+    let name = call.name.as_str();
+    let mut push = |kind, since, summary| {
+        let (owner, service) = (service.and_then(|s| s.owner.clone()), Some(call.name.clone()));
+        found.push(Condition { service, owner, since, ..Condition::of(kind, name, summary) });
+    };
+    if call.panic.is_some() {
+        let text = "no member can serve, so new flows go to all, although down";
+        push(Kind::Panic, call.panic, format!("service {name}: {text}"));
+    }
+    if call.backup_in_use.is_some() {
+        let summary = format!("service {name}: no primary member can serve; its backups do");
+        push(Kind::BackupInUse, call.backup_in_use, summary);
+    }
     let serving = call.members.iter().filter(|m| m.in_rotation).count();
     let needed = service.map_or(0, |s| s.min_in_rotation as usize);
-    let name = call.name.as_str();
     let (kind, summary) = match serving {
         0 => (Kind::NoneInRotation, format!("service {name}: no backend in rotation; new connections are dropped")),
         n if n < needed => (Kind::TooFew, format!("service {name}: {n} in rotation, it needs {needed}")),
         _ => return,
     };
-    let (owner, service) = (service.and_then(|s| s.owner.clone()), Some(call.name.clone()));
-    found.push(Condition { service, owner, ..Condition::of(kind, name, summary) });
+    push(kind, None, summary);
 }
 
 fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, suspected: bool, now: Time) {
@@ -115,7 +126,7 @@ fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, 
             push(Kind::BackendDown, format!("{service}/{backend}"), reason, summary);
         }
     }
-    for reason in member.reasons.iter().filter(|r| r.review_at.boot_ms <= now.boot_ms) {
+    for reason in member.reasons.iter().filter(|r| r.is_overdue(now)) {
         // Under a lease, what else is wrong with it is being worked on until the lease ends.
         if on_leave && !leased(reason.kind) {
             continue;

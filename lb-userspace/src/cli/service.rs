@@ -46,7 +46,7 @@ fn list(services: &Services, paint: Paint) -> String {
     }
     let mut table = Table::new(["SERVICE", "LISTEN", "IN ROTATION", "OWNER"]).narrow(Some("OWNER"), &["LISTEN"]);
     for s in &services.services {
-        let all = s.backends.len();
+        let all = s.backends.iter().filter(|b| !b.standby).count();
         let tone = match s.in_rotation {
             0 => Tone::Bad,
             n if n < all => Tone::Warn,

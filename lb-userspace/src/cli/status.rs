@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
 use super::{Context, Outcome, alert, frozen, lease, words};
-use crate::config::model::ServiceName;
+use crate::config::model::{ServiceName, Tier};
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
 use crate::core::reason::ReasonKind;
@@ -26,7 +26,8 @@ pub(super) async fn run(context: &Context) -> Outcome {
 
 /// The verdict on all, worst first: no daemon, then a suspected edge, then who is out.
 pub(super) fn first_line(status: &Status) -> (Tone, String) {
-    let alarms: Vec<String> = [frozen::in_words(status), suspicion(status)].into_iter().flatten().collect();
+    let alarms = [frozen::in_words(status), suspicion(status), panic(status), backups(status)];
+    let alarms: Vec<String> = alarms.into_iter().flatten().collect();
     let (tone, line) = verdict(status);
     if alarms.is_empty() { (tone, line) } else { (Tone::Bad, format!("{}; {line}", alarms.join("; "))) }
 }
@@ -72,6 +73,25 @@ fn suspicion(status: &Status) -> Option<String> {
     Some(format!("EDGE SUSPECTED for {since} in {}, {} held although down", services.join(", "), held.len()))
 }
 
+/// `PANIC for 40 s in web: all in rotation although down`.
+fn panic(status: &Status) -> Option<String> {
+    let (since, services) = standing(status, |s| s.panic_since)?;
+    Some(format!("PANIC for {since} in {services}: all in rotation although down"))
+}
+
+/// `BACKUP IN USE for 40 s in web`: no primary serves there.
+fn backups(status: &Status) -> Option<String> {
+    let (since, services) = standing(status, |s| s.backup_in_use_since)?;
+    Some(format!("BACKUP IN USE for {since} in {services}"))
+}
+
+/// For how long something has stood in the service where it began first, and all services where it stands.
+fn standing(status: &Status, since: impl Fn(&ServiceStatus) -> Option<Timestamp>) -> Option<(String, String)> {
+    let first = status.services.iter().filter_map(&since).min()?;
+    let names: Vec<&str> = status.services.iter().filter(|s| since(s).is_some()).map(|s| s.name.as_str()).collect();
+    Some((words::since(first, status.time), names.join(", ")))
+}
+
 /// A backend's places: services, and what it is there.
 type Places<'a> = BTreeMap<&'a str, Vec<(&'a ServiceStatus, &'a BackendStatus)>>;
 
@@ -86,11 +106,12 @@ fn places(status: &Status) -> Places<'_> {
     backends
 }
 
-/// How many backends there should be, and who of them is out, in words. A backend is in rotation if it is in every service
-/// that it is a member of.
+/// How many backends there should be in rotation, and who of them is out, in words. A backend is in rotation if it is in
+/// every service that it is a member of, apart from those where it stands by.
 pub(super) fn outs(status: &Status) -> (usize, Vec<String>) {
     let backends = places(status);
-    let mut names: BTreeSet<&str> = backends.keys().copied().collect();
+    let mut names: BTreeSet<&str> =
+        (backends.iter()).filter(|(_, places)| !places.iter().all(|(_, b)| b.standby)).map(|(name, _)| *name).collect();
     names.extend(status.removed.iter().map(|r| r.backend.as_str()));
     let total = names.len();
     let outs: Vec<String> = (names.into_iter())
@@ -111,6 +132,8 @@ fn verdict(status: &Status) -> (Tone, String) {
     let is_unverified = |b: &BackendStatus| b.reasons.iter().any(|r| r.kind == ReasonKind::Unverified);
     let unverified = backends.values().filter(|places| places.iter().any(|(_, b)| is_unverified(b))).count();
     let doubt = if unverified > 0 { format!(" ({unverified} unverified)") } else { String::new() };
+    let standby = backends.values().filter(|places| places.iter().all(|(_, b)| b.standby)).count();
+    let doubt = if standby > 0 { format!("{doubt}, {standby} standing by") } else { doubt };
     match (total, outs.len()) {
         (0, _) if !status.unused_backends.is_empty() => (Tone::Warn, "no service has a backend".to_owned()),
         (0, _) => (Tone::Warn, "no backends are configured".to_owned()),
@@ -132,7 +155,7 @@ fn verdict(status: &Status) -> (Tone, String) {
 /// rotation elsewhere.
 fn out_in_words(status: &Status, name: &str, places: &[(&ServiceStatus, &BackendStatus)]) -> Option<String> {
     let now = status.time;
-    let out: Vec<_> = places.iter().filter(|(_, b)| !b.in_rotation).collect();
+    let out: Vec<_> = places.iter().filter(|(_, b)| !b.in_rotation && !b.standby).collect();
     let (_, first) = out.iter().min_by_key(|(_, b)| b.since)?;
     let of = if out.len() < places.len() {
         format!(" of {}", out.iter().map(|(s, _)| s.name.as_str()).collect::<Vec<_>>().join(", "))
@@ -212,6 +235,7 @@ fn alerts(status: &Status) -> Option<String> {
 pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> String {
     let mut table = Table::new([
         "BACKEND",
+        "TIER",
         "ADDRESS",
         "ROTATION",
         "HEALTH",
@@ -228,6 +252,7 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
         table.row(row(b, now));
     }
     table.leave_out_if_empty("MEMORY");
+    table.leave_out_if_empty("TIER");
     let heading = format!("{}  {}", service.name, listener(service));
     let owner = service.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
     format!("{}{owner}\n{}", paint.text(Tone::Bold, &heading), table.render(2, paint))
@@ -249,8 +274,12 @@ pub(super) fn listener(service: &ServiceStatus) -> String {
 
 fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
     let since = words::since(b.since, now);
-    let rotation =
-        if b.in_rotation { (Tone::Good, format!("in {since}")) } else { (Tone::Bad, format!("OUT {since}")) };
+    let rotation = match (b.in_rotation, b.standby) {
+        (true, _) => (Tone::Good, format!("in {since}")),
+        (false, true) => (Tone::Plain, format!("standby {since}")),
+        (false, false) => (Tone::Bad, format!("OUT {since}")),
+    };
+    let tier = if b.tier == Tier::Backup { "backup" } else { "" };
     let health = match b.health {
         Health::Up => (Tone::Good, "up"),
         Health::Down => (Tone::Bad, "down"),
@@ -271,6 +300,7 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
     let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now, on_leave && !r.kind.is_lease())).collect();
     vec![
         b.backend.as_str().into(),
+        tier.into(),
         std::net::SocketAddr::new(b.address, b.port).into(),
         Cell::new(rotation.0, rotation.1),
         Cell::new(health.0, health.1),
@@ -280,8 +310,16 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         b.flows_active.into(),
         b.flows_opened.into(),
         Cell::new(Tone::Dim, probe),
-        Cell::new(if b.in_rotation { Tone::Warn } else { Tone::Bad }, reasons.join("; ")),
+        Cell::new(reasons_tone(b), reasons.join("; ")),
     ]
+}
+
+fn reasons_tone(b: &BackendStatus) -> Tone {
+    match (b.in_rotation, b.standby) {
+        (true, _) => Tone::Warn,
+        (false, true) => Tone::Dim,
+        (false, false) => Tone::Bad,
+    }
 }
 
 /// `62 % free`, `tight, 12 % free`, `unknown`; and when it ends, if that is foretold within the day.
@@ -302,11 +340,8 @@ fn memory(m: &MemoryStatus) -> (Tone, String) {
 /// excused.
 fn reason(r: &ReasonStatus, now: Timestamp, excused: bool) -> String {
     let owner = r.owner.as_ref().map(|o| format!(" (owner {o})")).unwrap_or_default();
-    let overdue = if r.review_at < now && !excused {
-        format!(", overdue {}", words::since(r.review_at, now))
-    } else {
-        String::new()
-    };
+    let overdue = r.review_at.filter(|at| *at < now && !excused);
+    let overdue = overdue.map(|at| format!(", overdue {}", words::since(at, now))).unwrap_or_default();
     format!("{} {}: {}{owner}{overdue}", words::reason(r.kind), words::since(r.since, now), r.cause)
 }
 
@@ -388,6 +423,28 @@ mod tests {
     }
 
     #[test]
+    fn verdict_does_not_count_who_stands_by_and_says_when_backups_serve() {
+        let mut status = status();
+        for b in status.services.iter_mut().flat_map(|s| &mut s.backends) {
+            b.in_rotation = true;
+            b.reasons.clear();
+        }
+        let backup = &mut status.services[0].backends[2];
+        (backup.tier, backup.in_rotation, backup.standby) = (Tier::Backup, false, true);
+        assert_eq!(first_line(&status), (Tone::Good, "all 2 backends in rotation, 1 standing by".into()));
+        let text = render(&status, Paint::PLAIN);
+        assert!(text.contains("TIER") && text.contains("standby 30 s"), "{text}");
+        let since = status.time - jiff::SignedDuration::from_secs(40);
+        status.services[0].backup_in_use_since = Some(since);
+        let backup = &mut status.services[0].backends[2];
+        (backup.in_rotation, backup.standby) = (true, false);
+        assert_eq!(first_line(&status).1, "BACKUP IN USE for 40 s in www; all 3 backends in rotation");
+        (status.services[0].backup_in_use_since, status.services[1].panic_since) = (None, Some(since));
+        let line = "PANIC for 40 s in dns: all in rotation although down; all 3 backends in rotation";
+        assert_eq!(first_line(&status), (Tone::Bad, line.into()));
+    }
+
+    #[test]
     fn verdict_of_a_backend_out_of_one_of_its_services_names_that_service() {
         let mut status = status();
         let web_01 = &mut status.services[1].backends[0];
@@ -460,7 +517,7 @@ mod tests {
     fn reason_past_its_review_is_overdue() {
         let status = status();
         let mut late = status.services[0].backends[1].reasons[0].clone();
-        late.review_at = late.since;
+        late.review_at = Some(late.since);
         assert!(reason(&late, status.time, false).ends_with("overdue 4 m"));
     }
 }

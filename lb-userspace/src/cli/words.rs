@@ -66,6 +66,12 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Configured => "configured",
         EventKind::Up => "up",
         EventKind::Down => "down",
+        EventKind::BackupInUse => "BACKUP in use",
+        EventKind::BackupStandby => "backup stands by",
+        EventKind::Panic => "PANIC: all in",
+        EventKind::PanicOver => "panic over",
+        EventKind::Ramping => "ramp begins",
+        EventKind::Ramped => "full weight",
         EventKind::InRotation => "in rotation",
         EventKind::OutOfRotation => "OUT of rotation",
         EventKind::EdgeSuspected => "edge suspected",
@@ -120,11 +126,15 @@ pub(super) fn event_tone(kind: EventKind) -> Tone {
     match kind {
         EventKind::Up
         | EventKind::InRotation
+        | EventKind::PanicOver
+        | EventKind::Ramped
         | EventKind::DriftRepaired
         | EventKind::WarningCleared
         | EventKind::AlertResolved => Tone::Good,
         EventKind::Down
         | EventKind::OutOfRotation
+        | EventKind::BackupInUse
+        | EventKind::Panic
         | EventKind::DriftLeft
         | EventKind::EventsLost
         | EventKind::AlertFired => Tone::Bad,

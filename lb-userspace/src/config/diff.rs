@@ -1,10 +1,11 @@
 //! What changed between two configurations, in words, and what cannot change while something runs.
 
 use std::fmt::{Debug, Display};
+use std::time::Duration;
 
 use super::duration;
 use super::memory::{AgentCheck, MemorySource};
-use super::model::{AlertRoute, Algorithm, Backend, Config, Member, Service};
+use super::model::{AlertRoute, Algorithm, Backend, Config, Member, Service, Tier};
 
 /// One line for each change; empty exactly if the two are equal.
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
@@ -101,7 +102,14 @@ impl Changes<'_> {
         }
     }
 
-    fn duration(&mut self, key: &str, old: std::time::Duration, new: std::time::Duration) {
+    fn optional(&mut self, key: &str, old: Option<Duration>, new: Option<Duration>) {
+        if old != new {
+            let words = |d: Option<Duration>| d.map_or_else(|| "unset".into(), |d| duration::Display(d).to_string());
+            self.out.push(format!("{}{key} {} -> {}", self.prefix, words(old), words(new)));
+        }
+    }
+
+    fn duration(&mut self, key: &str, old: Duration, new: Duration) {
         if old != new {
             let (old, new) = (duration::Display(old), duration::Display(new));
             self.out.push(format!("{}{key} {old} -> {new}", self.prefix));
@@ -158,6 +166,7 @@ fn backends(out: &mut Vec<String>, old: &Backend, new: &Backend) {
     changed.debug("ipv6", &old.ipv6, &new.ipv6);
     changed.debug("owner", &old.owner, &new.owner);
     changed.debug("max_flows", &old.max_flows, &new.max_flows);
+    changed.optional("slow_start", old.slow_start, new.slow_start);
     if old.memory != new.memory {
         let words = |memory: &Option<MemorySource>| {
             memory.as_ref().map_or_else(|| "unset".into(), |m| format!("{} at {}", m.kind.name(), m.to))
@@ -207,19 +216,23 @@ fn services(out: &mut Vec<String>, old: &Service, new: &Service) {
     changed.duration("expected_out", old.expected_out, new.expected_out);
     changed.display("min_in_rotation", &old.min_in_rotation, &new.min_in_rotation);
     changed.debug("expect_backends", &old.expect_backends, &new.expect_backends);
+    changed.debug("panic", &old.panic, &new.panic);
+    changed.optional("slow_start", old.slow_start, new.slow_start);
     if old.probe != new.probe {
         out.push(format!("service {name}: probe changed"));
     }
     for member in &new.members {
         match old.members.iter().find(|before| before.backend == member.backend) {
             None => {
-                let Member { backend, port, weight } = member;
-                out.push(format!("service {name}: member {backend} added (port {port}, weight {weight})"));
+                let Member { backend, port, weight, tier } = member;
+                let tier = if *tier == Tier::Backup { ", backup" } else { "" };
+                out.push(format!("service {name}: member {backend} added (port {port}, weight {weight}{tier})"));
             }
             Some(before) => {
                 let mut changed = Changes { prefix: format!("service {name}: member {}: ", member.backend), out };
                 changed.display("port", &before.port, &member.port);
                 changed.display("weight", &before.weight, &member.weight);
+                changed.debug("tier", &before.tier, &member.tier);
             }
         }
     }

@@ -192,6 +192,7 @@ use Scope::{
 
 const INTERVAL: &str = "duration, 1s to 5m";
 const TIMEOUT: &str = "duration, 100ms to 7d";
+const SLOW_START: &str = "duration, 5s to 1h";
 const NAME: &str = "string, 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit";
 
 /// All keys, by table, in the order of the example.
@@ -410,6 +411,14 @@ pub(super) const KEYS: &[Key] = &[
          by it; it refuses no flow.",
     ),
     key(
+        Backend,
+        "slow_start",
+        SLOW_START,
+        Means("as its services say"),
+        "\"1m\"",
+        "As `slow_start` of a service, for this server, whatever its services say.",
+    ),
+    key(
         Memory,
         "source",
         "`\"agent\"` or `\"node-exporter\"`",
@@ -509,7 +518,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         Service,
         "min_in_rotation",
-        "integer, 0 to the number of members",
+        "integer, 0 to the number of primary members",
         Default("1"),
         "1",
         "So many members should always take new flows: what would leave fewer is refused, and drained servers are \
@@ -522,6 +531,26 @@ pub(super) const KEYS: &[Key] = &[
         Means("any number"),
         "2",
         "How many members there should be. Fewer is shown as a warning, whoever shortened the list.",
+    ),
+    key(
+        Service,
+        "panic",
+        "`\"refuse\"` or `\"all\"`",
+        Default("\"refuse\""),
+        "\"refuse\"",
+        "What becomes of new flows when no member can serve, no backup either, and no drained one can be called back. \
+         `\"refuse\"`: they are dropped. `\"all\"`: they go to all members, although down, except those in maintenance or \
+         drained with `--no-recall`, until the first is up.",
+    ),
+    key(
+        Service,
+        "slow_start",
+        SLOW_START,
+        Means("the full weight at once"),
+        "\"30s\"",
+        "Time in which a member that comes into rotation goes from 1/16 of its weight to all of it. Only while the others \
+         in rotation hold at least half of the weight and none of them is short of memory; never at a start, and not when \
+         most come back at once.",
     ),
     key(
         Probe,
@@ -608,6 +637,15 @@ pub(super) const KEYS: &[Key] = &[
         Default("1"),
         "1",
         "Its share of new flows, in proportion to the others'. 0 is refused: to take a server out, remove it from the service; its connections go on until they end.",
+    ),
+    key(
+        Member,
+        "tier",
+        "`\"primary\"` or `\"backup\"`",
+        Default("\"primary\""),
+        "\"primary\"",
+        "When it takes new flows. `\"primary\"`: whenever it can. `\"backup\"`: while no primary member can; until then it \
+         is probed and stands by. At least one member must be primary.",
     ),
     key(AlertRoute, "name", NAME, Refused, "\"oncall\"", "Its name, unique."),
     key(

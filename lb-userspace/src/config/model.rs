@@ -224,6 +224,8 @@ pub struct Backend {
     pub memory: Option<MemorySource>,
     /// Where its own agent gives advice.
     pub agent_check: Option<AgentCheck>,
+    /// Time to its full weight when it comes into rotation; `None`: as its services say.
+    pub slow_start: Option<Duration>,
 }
 
 impl Backend {
@@ -278,10 +280,34 @@ pub struct Service {
     pub min_in_rotation: u32,
     /// How many members the owner expects, if that is said: fewer is a warning.
     pub expect_backends: Option<u32>,
+    /// Where new flows go when no member can serve.
+    pub panic: Panic,
+    /// Time to the full weight of a member that comes into rotation; `None`: at once.
+    pub slow_start: Option<Duration>,
     /// How members are probed; `None`: never, they count as up.
     pub probe: Option<Probe>,
-    /// Members, at least one, each with an address of the VIP's family.
+    /// Members, at least one of them primary, each with an address of the VIP's family.
     pub members: Vec<Member>,
+}
+
+/// What becomes of new flows when no member can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Panic {
+    /// They are refused.
+    Refuse,
+    /// They go to all that are not taken out on purpose, although down.
+    All,
+}
+
+/// When a member takes new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Whenever it can.
+    Primary,
+    /// While no primary member can.
+    Backup,
 }
 
 /// How flows are spread.
@@ -303,6 +329,8 @@ pub struct Member {
     pub port: NonZeroU16,
     /// Its share; never 0 (a drain is a lease, not a weight).
     pub weight: NonZeroU16,
+    /// Whether it serves always or only when no other can.
+    pub tier: Tier,
 }
 
 /// How a member is probed. Always by the member's own address.

@@ -46,8 +46,16 @@ fn backend(name: &str, last: u8, owner: Option<&str>) -> (BackendName, Backend) 
     let name = backend_name(name);
     let ipv4 = Some(Ipv4Addr::new(10, 0, 0, last));
     let owner = owner.map(Into::into);
-    let server =
-        Backend { name: name.clone(), ipv4, ipv6: None, owner, max_flows: None, memory: None, agent_check: None };
+    let server = Backend {
+        name: name.clone(),
+        ipv4,
+        ipv6: None,
+        owner,
+        max_flows: None,
+        memory: None,
+        agent_check: None,
+        slow_start: None,
+    };
     (name, server)
 }
 
@@ -63,9 +71,16 @@ pub(crate) fn config() -> Config {
         expected_out: Duration::from_secs(600),
         min_in_rotation: 1,
         expect_backends: None,
+        panic: Panic::Refuse,
+        slow_start: None,
         probe: None,
         members: (members.iter())
-            .map(|(b, weight)| Member { backend: backend_name(b), port: port(8080), weight: port(*weight) })
+            .map(|(b, weight)| Member {
+                backend: backend_name(b),
+                port: port(8080),
+                weight: port(*weight),
+                tier: Tier::Primary,
+            })
             .collect(),
     };
     Config {
@@ -107,7 +122,7 @@ pub(crate) fn config() -> Config {
 }
 
 fn reason(kind: ReasonKind, since: Time, cause: &str, owner: Option<&str>) -> Reason {
-    let review_at = since + Duration::from_secs(600);
+    let review_at = Some(since + Duration::from_secs(600));
     Reason { kind, since, cause: cause.into(), owner: owner.map(Into::into), review_at }
 }
 
@@ -119,6 +134,7 @@ fn member(name: &str, id: u32, last: u8) -> MemberCall {
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
         port: 8080,
         in_rotation: true,
+        tier: Tier::Primary,
         weight: 1,
         effective: 256,
         share: 1.0 / 3.0,
@@ -168,6 +184,8 @@ pub(crate) fn view() -> View {
         name: config.services[i].name.clone(),
         id,
         listen: config.services[i].listen,
+        backup_in_use: None,
+        panic: None,
         members,
     };
     View {

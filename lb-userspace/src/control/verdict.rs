@@ -21,6 +21,13 @@ pub fn findings(status: &Status) -> Vec<Finding> {
         ));
     }
     for service in &status.services {
+        if service.panic_since.is_some() {
+            let text = "no backend can serve, and all take new connections all the same";
+            all.push(told(CheckState::Critical, format!("{}: {text}", service.name)));
+        }
+        if service.backup_in_use_since.is_some() {
+            all.push(told(CheckState::Warning, format!("{}: no primary can serve: the backups do", service.name)));
+        }
         if service.in_rotation == 0 {
             all.push(new(CheckState::Critical, format!("{}: no backend in rotation", service.name)));
         }
@@ -68,6 +75,9 @@ pub fn state(findings: &[Finding]) -> CheckState {
 /// A member that is out, or has less than its weight: each reason within its time is accounted for.
 fn member(status: &Status, service: &ServiceStatus, b: &BackendStatus) -> Vec<Finding> {
     let who = format!("{}/{}", service.name, b.backend);
+    if b.standby {
+        return Vec::new();
+    }
     let lowered = !b.in_rotation || b.weight_effective < f64::from(b.weight_configured);
     if b.reasons.is_empty() && lowered {
         // Without the daemon the cause is known to nobody; that it is down is critical already.
@@ -79,8 +89,9 @@ fn member(status: &Status, service: &ServiceStatus, b: &BackendStatus) -> Vec<Fi
     let finding = |r: &super::schema::ReasonStatus| {
         let text = format!("{who}: {}: {}", r.kind.name().replace('_', " "), r.cause);
         // Under a lease, what else is wrong is being worked on until its end.
-        if r.review_at < status.time && (r.kind.is_lease() || !on_leave) {
-            new(CheckState::Critical, format!("{text}; overdue since {}", r.review_at))
+        let overdue = r.review_at.filter(|at| *at < status.time && (r.kind.is_lease() || !on_leave));
+        if let Some(since) = overdue {
+            new(CheckState::Critical, format!("{text}; overdue since {since}"))
         } else {
             // The first line names who is out, and who is unverified.
             let in_verdict = !b.in_rotation || r.kind == ReasonKind::Unverified;
@@ -129,7 +140,7 @@ mod tests {
     }
 
     fn out(status: &mut Status, review_in: i64) {
-        let review_at = minutes(status, review_in);
+        let review_at = Some(minutes(status, review_in));
         let mut bad = Status::new(&testing::view(), &testing::counters()).services[0].backends[1].clone();
         bad.reasons[0].review_at = review_at;
         status.services[0].backends[1] = bad;
@@ -158,6 +169,12 @@ mod tests {
         status.services[0].backends[1].reasons.clear();
     }
 
+    fn standing_by(status: &mut Status) {
+        let backup = &mut status.services[0].backends[1];
+        (backup.in_rotation, backup.standby, backup.weight_effective) = (false, true, 0.0);
+        status.services[0].in_rotation = 2;
+    }
+
     fn suspected(status: &mut Status) {
         let service = status.services[0].name.clone();
         status.suspicions = vec![SuspicionStatus { service, since: status.time, cause: "3 of 4 failed".into() }];
@@ -178,6 +195,9 @@ mod tests {
     #[case::lease_not_ended(|s: &mut Status| lease(s, -12), CheckState::Critical, "web-02 is drained until")]
     #[case::removed(removed, CheckState::Critical, "web-04 was removed from www")]
     #[case::nobody_left(|s: &mut Status| s.services[1].in_rotation = 0, CheckState::Critical, "dns: no backend in rotation")]
+    #[case::standing_by(standing_by, CheckState::Ok, "")]
+    #[case::backup_in_use(|s: &mut Status| s.services[0].backup_in_use_since = Some(s.time), CheckState::Warning, "www: no primary")]
+    #[case::panic(|s: &mut Status| s.services[0].panic_since = Some(s.time), CheckState::Critical, "www: no backend can serve")]
     #[case::edge_suspected(suspected, CheckState::Critical, "www: the edge is suspected")]
     #[case::daemon_down(|s: &mut Status| s.daemon.running = false, CheckState::Critical, "the daemon is down")]
     #[case::warning(|s: &mut Status| warned(s, false), CheckState::Warning, "something")]

@@ -14,10 +14,10 @@ use super::memory::advice::Advice;
 use super::memory::forecast::Forecast;
 use super::memory::sample::Sample;
 use super::memory::tracker::Memory;
-use super::reason::Reason;
+use super::reason::{self, Reason};
 use super::removed::Removed;
 use crate::config::memory::{AgentCheck, MemorySource};
-use crate::config::model::{BackendName, Config, Listen, Member, Probe, Service, ServiceName};
+use crate::config::model::{BackendName, Config, Listen, Member, Probe, Service, ServiceName, Tier};
 
 /// A wall clock that departs so far from the other was set.
 const SET_AT_LEAST_MS: u64 = 2000;
@@ -309,6 +309,18 @@ pub enum EventKind {
     Up,
     /// Health became down.
     Down,
+    /// No primary member can serve: backups take new flows from now on.
+    BackupInUse,
+    /// They no longer do; or a backup is ready to.
+    BackupStandby,
+    /// Nobody can serve: all take new flows from now on, although down.
+    Panic,
+    /// It is over.
+    PanicOver,
+    /// A member came into rotation and gets its weight in steps.
+    Ramping,
+    /// It has its full weight.
+    Ramped,
     /// Takes new flows from now on.
     InRotation,
     /// Takes no new flows from now on.
@@ -497,6 +509,10 @@ pub struct ServiceCall {
     pub id: u32,
     /// What it listens on.
     pub listen: Listen,
+    /// Since when its backups take new flows, because no primary member can.
+    pub backup_in_use: Option<Time>,
+    /// Since when all take new flows although down, because no member can serve.
+    pub panic: Option<Time>,
     /// Members in the configuration's order.
     pub members: Vec<MemberCall>,
 }
@@ -514,6 +530,8 @@ pub struct MemberCall {
     pub port: u16,
     /// Takes new flows.
     pub in_rotation: bool,
+    /// Whether it serves always or only when no primary can.
+    pub tier: Tier,
     /// Configured weight.
     pub weight: u16,
     /// Effective weight in 1/256 of the configured unit.
@@ -534,6 +552,13 @@ pub struct MemberCall {
     pub hop: Option<Hop>,
     /// Its flows when they were last counted; `None` before.
     pub load: Option<Load>,
+}
+
+impl MemberCall {
+    /// Whether it is out of rotation as configured: of the backup tier, with nothing against it.
+    pub fn is_standby(&self) -> bool {
+        !self.in_rotation && reason::is_standby(self.reasons.iter().map(|r| r.kind))
+    }
 }
 
 /// The last probe of a member.

@@ -13,7 +13,7 @@ use super::health::{Origin, Tracker};
 use super::kernel::{KernelState, MemberId};
 use super::removed::Removed;
 use super::watched::{Endpoint, Watched};
-use crate::config::model::{Config, Probe};
+use crate::config::model::{Config, Probe, Tier};
 
 /// The start's grace is at least this long.
 const SHORTEST_GRACE: Duration = Duration::from_secs(3);
@@ -86,7 +86,7 @@ impl Core {
                         watched.probe = probe.clone();
                         watched
                     }
-                    None => self.new_member(&name, endpoint, member.weight, probe.clone(), first),
+                    None => self.new_member(&name, endpoint, (member.weight, member.tier), probe.clone(), first),
                 };
                 self.watch(&name, probe.as_deref(), afresh, first);
                 self.members.insert(name, watched);
@@ -101,6 +101,8 @@ impl Core {
                 self.event(Some(&name), EventKind::OutOfRotation, "removed from the configuration".to_owned());
             }
         }
+        self.follow_ramps();
+        self.follow_resorts(config);
         self.follow_memory(config);
         self.follow_agents(config);
         self.announce = Some(format!("{} services, {} members", config.services.len(), self.members.len()));
@@ -114,21 +116,22 @@ impl Core {
         &self,
         name: &MemberName,
         endpoint: Endpoint,
-        weight: std::num::NonZeroU16,
+        (weight, tier): (std::num::NonZeroU16, Tier),
         probe: Option<Arc<Probe>>,
         first: bool,
     ) -> Watched {
         let found = if first && self.adopted { self.find_in_kernel(&endpoint) } else { None };
         let serving = found.is_some_and(|id| self.kernel.is_in_a_table(id));
-        // What a lease kept out may well be healthy; its return asks for a probe anyway.
-        let leased = self.is_leased(name);
+        // What a lease kept out, or stood by, may well be healthy; a lease's end asks for a probe anyway.
+        let kept_out = self.is_leased(name) || tier == Tier::Backup;
         let origin = match found {
-            Some(_) => Origin::Adopted { serving: serving || leased },
+            Some(_) => Origin::Adopted { serving: serving || kept_out },
             None if first && !self.adopted => Origin::Cold,
             None => Origin::Added,
         };
         let mut watched = Watched::new(endpoint, weight, probe, origin, self.now);
         (watched.id, watched.in_rotation) = (found, serving);
+        watched.admitted |= serving;
         watched
     }
 

@@ -11,7 +11,6 @@ use super::encode;
 use super::kernel::MemberId;
 use super::reason::{Reason, ReasonKind};
 use super::schedule::Due;
-use super::weight::{Facts, Weighed, weigh, with_history};
 
 impl Core {
     /// Unknown MACs never replace known ones: without them the program would let everything pass.
@@ -133,45 +132,6 @@ impl Core {
         }
     }
 
-    /// Weighs the members of services with changed facts.
-    pub(super) fn weigh(&mut self) {
-        if self.dirty.is_empty() {
-            return;
-        }
-        let dirty = std::mem::take(&mut self.dirty);
-        self.recall_due.extend(dirty.iter().cloned());
-        let Some(config) = self.config.clone() else { return };
-        for service in config.services.iter().filter(|s| dirty.contains(&s.name)) {
-            for entry in &service.members {
-                let name = MemberName::of(service, entry);
-                let (factor, why) = self.factor(&name);
-                let advised = self.advised(&entry.backend);
-                let Some(member) = self.members.get_mut(&name) else { continue };
-                let leases: Vec<_> = self.leases.values().filter(|lease| lease.scope.covers(&name)).collect();
-                let facts = Facts {
-                    configured: member.weight,
-                    health: &member.health,
-                    held: member.held,
-                    hop: self.hops.usable(member.endpoint.address).map(|_| ()),
-                    leases: &leases,
-                    returning: member.returning,
-                    verdict_within: member.probe.as_ref().map_or(Duration::ZERO, |p| p.interval + p.timeout),
-                    factor: (factor, &why),
-                    advised: advised.as_ref().map(|(percent, why)| (*percent, why.as_str())),
-                };
-                let Weighed { unshed, effective, findings } = weigh(facts);
-                let backend_owner = config.backends.get(&entry.backend).and_then(|b| b.owner.as_deref());
-                let owner = service.owner.as_deref().or(backend_owner);
-                self.replan |= member.effective != effective;
-                (member.unshed, member.effective) = (unshed, effective);
-                let before = std::mem::take(&mut member.reasons);
-                let reasons = with_history(findings, &before, owner, service.expected_out, self.now);
-                member.reasons = reasons.clone();
-                self.review(&name, &before, &reasons);
-            }
-        }
-    }
-
     /// Compares who has slots in the live tables with what was known, and tells the difference.
     pub(super) fn refresh_rotation(&mut self) {
         let mut changes = Vec::new();
@@ -181,11 +141,15 @@ impl Core {
             let slots = service.zip(member.id).map_or(0, |(service, id)| self.kernel.slots(service, id));
             if member.in_rotation != (slots > 0) {
                 (member.in_rotation, member.since) = (slots > 0, self.now);
-                changes.push((name.clone(), member.in_rotation, rotation_cause(slots > 0, &member.reasons)));
+                let kind = match (slots > 0, member.stands_by) {
+                    (true, _) => EventKind::InRotation,
+                    (false, true) => EventKind::BackupStandby,
+                    (false, false) => EventKind::OutOfRotation,
+                };
+                changes.push((name.clone(), kind, rotation_cause(slots > 0, &member.reasons)));
             }
         }
-        for (name, entered, cause) in changes {
-            let kind = if entered { EventKind::InRotation } else { EventKind::OutOfRotation };
+        for (name, kind, cause) in changes {
             self.event(Some(&name), kind, cause);
         }
     }
@@ -193,6 +157,9 @@ impl Core {
 
 /// With the facts of now: they may have changed again while the list was under way.
 fn rotation_cause(entered: bool, reasons: &[Reason]) -> String {
+    if let Some(panic) = reasons.iter().find(|r| entered && r.kind == ReasonKind::Panic) {
+        return format!("{}: {}", panic.kind.name(), panic.cause);
+    }
     let lets_in = |reason: &Reason| reason.kind.is_partial() || reason.kind == ReasonKind::Unverified;
     match (entered, reasons.is_empty()) {
         (true, true) => return "nothing stands against it".to_owned(),
@@ -212,7 +179,8 @@ mod tests {
     #[test]
     fn rotation_cause_names_what_leaves_only_a_part_of_the_weight() {
         let at = Time { boot_ms: 1, wall_ms: 1 };
-        let reason = |kind, cause: &str| Reason { kind, since: at, cause: cause.into(), owner: None, review_at: at };
+        let reason =
+            |kind, cause: &str| Reason { kind, since: at, cause: cause.into(), owner: None, review_at: Some(at) };
         let short = reason(ReasonKind::MemoryShort, "8/16 of its weight");
         assert_eq!(rotation_cause(true, std::slice::from_ref(&short)), "memory_short: 8/16 of its weight");
         assert_eq!(rotation_cause(true, &[]), "nothing stands against it");

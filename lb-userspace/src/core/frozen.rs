@@ -7,10 +7,10 @@ use super::api::{Health, MemberCall, MemberName, RollCall, ServiceCall, Time};
 use super::encode;
 use super::kernel::{KernelState, MemberId};
 use super::lease::Lease;
-use super::reason::Reason;
+use super::reason::{Reason, ReasonKind};
 use super::removed::Removed;
 use super::weight::UNIT;
-use crate::config::model::{Config, Member, Service};
+use crate::config::model::{Config, Member, Service, Tier};
 
 /// The roll call at `now` of what a daemon left, which was last seen alive at `seen`. Leases are of this boot.
 pub fn roll_call(
@@ -51,12 +51,14 @@ impl Frozen<'_> {
         for &member in self.kernel.tables.get(&id).iter().flat_map(|table| table.slots.iter()) {
             *slots.entry(member).or_default() += 1;
         }
-        ServiceCall {
-            name: service.name.clone(),
-            id,
-            listen: service.listen,
-            members: service.members.iter().filter_map(|m| self.member(service, id, m, &slots)).collect(),
+        let mut members: Vec<_> = service.members.iter().filter_map(|m| self.member(service, id, m, &slots)).collect();
+        let serves = |tier| members.iter().any(|m: &MemberCall| m.in_rotation && m.tier == tier);
+        let (primaries, backups) = (serves(Tier::Primary), serves(Tier::Backup));
+        if primaries && !backups {
+            members.iter_mut().filter(|m| m.tier == Tier::Backup).for_each(|m| m.reasons.push(self.standby()));
         }
+        let backup_in_use = (backups && !primaries).then_some(self.seen);
+        ServiceCall { name: service.name.clone(), id, listen: service.listen, backup_in_use, panic: None, members }
     }
 
     fn member(
@@ -81,6 +83,7 @@ impl Frozen<'_> {
             address,
             port: member.port.get(),
             in_rotation: own > 0,
+            tier: member.tier,
             weight: member.weight.get(),
             effective: if own > 0 { u32::from(member.weight.get()) * UNIT } else { 0 },
             share: if size == 0 { 0.0 } else { f64::from(own) / f64::from(size) },
@@ -95,13 +98,20 @@ impl Frozen<'_> {
     }
 }
 
+impl Frozen<'_> {
+    fn standby(&self) -> Reason {
+        let cause = "it stood by while a primary member served".to_owned();
+        Reason { kind: ReasonKind::Backup, since: self.seen, cause, owner: None, review_at: None }
+    }
+}
+
 fn reason(lease: &Lease, now: Time) -> Reason {
     Reason {
         kind: lease.kind.reason(),
         since: lease.begun,
         cause: lease.reason.clone(),
         owner: Some(lease.owner.name.clone()),
-        review_at: lease.ends.seen_at(now),
+        review_at: Some(lease.ends.seen_at(now)),
     }
 }
 
@@ -110,7 +120,6 @@ mod tests {
     use lb_common::abi::{Algorithm, Descriptor, Member as KernelMember, ServiceInfo};
 
     use super::super::kernel::Table;
-    use super::super::reason::ReasonKind;
     use super::*;
     use crate::control::testing::{self, NOW, before};
 
@@ -150,7 +159,7 @@ mod tests {
         assert_eq!((www[0].effective, www[1].effective), (2 * UNIT, 0));
         let reason = &www[1].reasons[0];
         assert_eq!((reason.kind, reason.owner.as_deref()), (ReasonKind::Drained, Some("ada")));
-        assert_eq!(reason.review_at.wall_ms, call.leases[0].ends.wall_ms);
+        assert_eq!(reason.review_at.map(|at| at.wall_ms), Some(call.leases[0].ends.wall_ms));
         assert_eq!(www[1].reasons.get(1).and_then(|r| r.owner.as_deref()), Some("grace"), "each lease is a reason");
         assert!(www[0].reasons.is_empty() && www[2].reasons.is_empty());
         assert_eq!(www[0].since, before(60));

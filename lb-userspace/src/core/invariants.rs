@@ -65,6 +65,9 @@ fn check_reasons(service: &ServiceCall, member: &MemberCall) -> Result<(), Strin
     if member.effective < u32::from(member.weight) * UNIT && member.reasons.is_empty() {
         return Err(format!("{}: weight {} of {} without a reason", who(), member.effective, member.weight));
     }
-    let undue = member.reasons.iter().find(|r| r.review_at < r.since || r.cause.is_empty());
+    let undue = member.reasons.iter().find(|r| {
+        let never = r.review_at.is_none() != r.kind.is_standby();
+        never || r.review_at.is_some_and(|at| at < r.since) || r.cause.is_empty()
+    });
     undue.map_or(Ok(()), |r| Err(format!("{}: reason {} without cause or term", who(), r.kind.name())))
 }

@@ -26,16 +26,19 @@ pub mod kernel;
 pub mod lease;
 mod load;
 pub mod memory;
+pub mod ramp;
 pub mod reason;
 mod recall;
 pub mod removed;
 mod renamed;
+mod resort;
 mod review;
 mod roll_call;
 pub mod schedule;
 mod suspicion;
 pub mod tables;
 mod watched;
+mod weighing;
 pub mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -102,6 +105,12 @@ pub struct Core {
     /// Services of which something changed that a recall may depend on.
     recall_due: BTreeSet<ServiceName>,
     suspected: BTreeMap<ServiceName, Suspicion>,
+    /// Services without a primary that serves, and how far each has gone.
+    resorts: BTreeMap<ServiceName, resort::Resort>,
+    /// Services with nobody in rotation that would panic.
+    forsaken: BTreeSet<ServiceName>,
+    /// When each member on its way to its full weight takes the next step, CLOCK_BOOTTIME ms.
+    ramping: BTreeMap<MemberName, u64>,
     cache: tables::Cache,
     leaving: Leaving,
     drained: BTreeSet<MemberId>,
@@ -152,6 +161,9 @@ impl Core {
             short: BTreeSet::new(),
             recall_due: BTreeSet::new(),
             suspected: BTreeMap::new(),
+            resorts: BTreeMap::new(),
+            forsaken: BTreeSet::new(),
+            ramping: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
             drained: BTreeSet::new(),
@@ -208,9 +220,12 @@ impl Core {
         self.run_timers();
         self.run_readings();
         self.run_agents();
+        self.run_resorts();
+        self.run_ramps();
         self.weigh();
         self.run_shedding();
         self.run_recalls();
+        self.run_last_resort();
         self.run_reviews();
     }
 
@@ -236,6 +251,8 @@ impl Core {
             self.next_memory(),
             self.next_question(),
             self.hops.next_ms(),
+            self.next_resort(),
+            self.next_ramp(),
         ];
         let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))
@@ -335,6 +352,12 @@ impl Core {
     fn event(&mut self, member: Option<&MemberName>, kind: EventKind, cause: String) {
         let (backend, service) = member.map(|m| (m.backend.clone(), m.service.clone())).unzip();
         self.outputs.push_back(Output::Event(Event { time: self.now, backend, service, kind, by: None, cause }));
+    }
+
+    /// What happened to a whole service.
+    fn event_in(&mut self, service: &ServiceName, kind: EventKind, cause: String) {
+        let service = Some(service.clone());
+        self.outputs.push_back(Output::Event(Event { time: self.now, backend: None, service, kind, by: None, cause }));
     }
 
     fn event_of(&mut self, scope: &Scope, kind: EventKind, cause: String) {

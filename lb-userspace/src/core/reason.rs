@@ -16,16 +16,28 @@ pub struct Reason {
     pub cause: String,
     /// Who answers for it: the lease's person, else the service's or the backend's owner.
     pub owner: Option<String>,
-    /// When it escalates if it still stands: the lease's end, else `since` + the service's `expected_out`.
-    pub review_at: Time,
+    /// When it escalates if it still stands: the lease's end, else `since` + the service's `expected_out`. `None`: never, it
+    /// is as it was configured.
+    pub review_at: Option<Time>,
 }
 
 impl Reason {
     /// With its times as people see them at `now`.
     #[must_use]
     pub fn seen_at(&self, now: Time) -> Self {
-        Self { since: self.since.seen_at(now), review_at: self.review_at.seen_at(now), ..self.clone() }
+        Self { since: self.since.seen_at(now), review_at: self.review_at.map(|at| at.seen_at(now)), ..self.clone() }
     }
+
+    /// Whether it stands past its review.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.review_at.is_some_and(|at| at.boot_ms <= now.boot_ms)
+    }
+}
+
+/// Whether these reasons of a member that is out of rotation come to no more than standing by, as configured.
+pub fn is_standby(mut kinds: impl Iterator<Item = ReasonKind> + Clone) -> bool {
+    let harmless = |kind: ReasonKind| kind.is_standby() || kind.is_partial() || kind == ReasonKind::Unverified;
+    kinds.clone().all(harmless) && kinds.any(ReasonKind::is_standby)
 }
 
 /// Kinds of reasons.
@@ -53,12 +65,23 @@ pub enum ReasonKind {
     AgentDown,
     /// A lease is over; back as soon as a probe that began since has succeeded.
     Returning,
+    /// It came into rotation a short while ago and gets its weight in steps.
+    Ramping,
+    /// It is of the backup tier and stands by, because a primary member serves.
+    Backup,
+    /// No member can serve, and it gets new flows all the same. (The weight is not lowered; the roll call shows it.)
+    Panic,
 }
 
 impl ReasonKind {
     /// Whether it leaves a part of the weight: the member still serves, so it is not *out*, and may stand for longer.
     pub const fn is_partial(self) -> bool {
-        matches!(self, Self::MemoryShort | Self::Advised)
+        matches!(self, Self::MemoryShort | Self::Advised | Self::Ramping)
+    }
+
+    /// Whether it is what the configuration asks for: nobody is missing, and nothing escalates.
+    pub const fn is_standby(self) -> bool {
+        matches!(self, Self::Backup)
     }
 
     /// Whether it is somebody's wish, with an end of its own.
@@ -79,6 +102,9 @@ impl ReasonKind {
             Self::Advised => "advised",
             Self::AgentDown => "agent_down",
             Self::Returning => "returning",
+            Self::Ramping => "ramping",
+            Self::Backup => "backup",
+            Self::Panic => "panic",
         }
     }
 }

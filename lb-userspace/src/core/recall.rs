@@ -3,9 +3,9 @@
 
 use super::Core;
 use super::api::{EventKind, Health, MemberName, Scope};
-use super::lease::{Lease, LeaseKind};
+use super::lease::Lease;
 use super::watched::Watched;
-use crate::config::model::{Member, Service};
+use crate::config::model::{Member, Panic, Service};
 
 impl Core {
     /// Looks whether services of which something changed have as many in rotation as they need.
@@ -22,7 +22,8 @@ impl Core {
         // A recall changes its services again; it ends a lease, of which there are only so many.
         while let Some(name) = self.recall_due.pop_first() {
             let Some(service) = config.services.iter().find(|s| s.name == name) else { continue };
-            let needed = service.min_in_rotation as usize;
+            // Before everybody is let in, whoever is well is called back.
+            let needed = (service.min_in_rotation as usize).max(usize::from(service.panic == Panic::All));
             let serving = self.on_duty(service);
             let pressed = serving >= needed && self.is_pressed(service);
             let why = if serving < needed {
@@ -45,20 +46,22 @@ impl Core {
         }
     }
 
-    /// Members that take new flows, or of which that is not decided yet: their first probe, or the one that ends their
-    /// return, is under way, or their neighbour has not been asked.
+    /// Members that take new flows, or of which that is not decided yet.
     fn on_duty(&self, service: &Service) -> usize {
-        let decided_or_soon = |m: &&Member| {
-            let Some(member) = self.watched(service, m) else { return false };
-            if self.is_leased(&MemberName::of(service, m)) {
-                return false;
-            }
-            let undecided = member.health.health() == Health::Unknown && !member.health.is_unverified();
-            let coming = member.health.is_serving()
-                && (member.returning.is_some() || self.hops.is_awaited(member.endpoint.address, self.now.boot_ms));
-            member.effective > 0 || undecided || coming
-        };
-        service.members.iter().filter(decided_or_soon).count()
+        let takes_flows = |m: &Member| self.watched(service, m).is_some_and(|w| w.effective > 0);
+        service.members.iter().filter(|m| takes_flows(m) || self.is_undecided(service, m)).count()
+    }
+
+    /// Whether it is not decided yet if a member can serve: its first probe, or the one that ends its return, is under way,
+    /// or its neighbour has not been asked.
+    pub(super) fn is_undecided(&self, service: &Service, m: &Member) -> bool {
+        let Some(member) = self.watched(service, m) else { return false };
+        if self.is_leased(&MemberName::of(service, m)) {
+            return false;
+        }
+        let unknown = member.health.health() == Health::Unknown && !member.health.is_unverified();
+        let awaited = member.returning.is_some() || self.hops.is_awaited(member.endpoint.address, self.now.boot_ms);
+        unknown || (member.health.is_serving() && awaited)
     }
 
     /// Whether all that take new flows are known to be short of memory.
@@ -88,7 +91,7 @@ impl Core {
                 alone && well && helps && self.hops.usable(w.endpoint.address).is_ok()
             })
         };
-        let drains = self.leases.values().filter(|l| l.kind == LeaseKind::Drain && l.recallable);
+        let drains = self.leases.values().filter(|l| l.may_be_recalled());
         let fit = drains.filter(|l| keeps_out(&l.scope));
         fit.min_by_key(|l| l.ends.boot_ms).map(|l| l.scope.clone())
     }

@@ -10,15 +10,15 @@ pub type Review = (u64, MemberName, ReasonKind);
 impl Core {
     /// Follows a member's reasons: those before no longer count, those now do.
     pub(super) fn review(&mut self, name: &MemberName, before: &[Reason], now: &[Reason]) {
-        for reason in before {
-            self.reviews.remove(&(reason.review_at.boot_ms, name.clone(), reason.kind));
+        for (at, kind) in before.iter().filter_map(|r| Some((r.review_at?, r.kind))) {
+            self.reviews.remove(&(at.boot_ms, name.clone(), kind));
         }
         let stood = |reason: &Reason| {
             let same = |b: &&Reason| b.kind == reason.kind && b.since == reason.since;
-            before.iter().find(same).is_some_and(|b| b.review_at.boot_ms <= self.now.boot_ms)
+            before.iter().find(same).is_some_and(|b| b.is_overdue(self.now))
         };
-        for reason in now.iter().filter(|reason| !stood(reason)) {
-            self.reviews.insert((reason.review_at.boot_ms, name.clone(), reason.kind));
+        for (at, kind) in now.iter().filter(|reason| !stood(reason)).filter_map(|r| Some((r.review_at?, r.kind))) {
+            self.reviews.insert((at.boot_ms, name.clone(), kind));
         }
     }
 

@@ -4,7 +4,7 @@ use super::Core;
 use super::api::{LastProbe, MemberCall, MemberName, RollCall, ServiceCall, Suspicion, Time};
 use super::encode;
 use super::watched::Watched;
-use crate::config::model::{BackendName, Service};
+use crate::config::model::{Member, Service};
 
 impl Core {
     /// The roll call of now, its times as people see them now. Shares are those of the live tables.
@@ -38,28 +38,31 @@ impl Core {
         let info = target.services.get(&key).or_else(|| held.services.get(&key));
         // Without an id only between a reload and the end of the list under way.
         let id = info.map_or(u32::MAX, |info| info.id);
-        let member = |backend: &BackendName| {
-            let name = MemberName { service: service.name.clone(), backend: backend.clone() };
-            let load = self.loads.get(&name).copied();
-            Some(MemberCall { load, ..self.member_call(id, backend, self.members.get(&name)?, now) })
+        let member = |m: &Member| {
+            let load = self.loads.get(&MemberName::of(service, m)).copied();
+            Some(MemberCall { load, ..self.member_call(id, m, self.watched(service, m)?, now) })
         };
+        let resort = self.resorts.get(&service.name).copied().unwrap_or_default();
         ServiceCall {
             name: service.name.clone(),
             id,
             listen: service.listen,
-            members: service.members.iter().filter_map(|m| member(&m.backend)).collect(),
+            backup_in_use: resort.backup.map(|since| since.seen_at(now)),
+            panic: resort.panic.map(|since| since.seen_at(now)),
+            members: service.members.iter().filter_map(member).collect(),
         }
     }
 
-    fn member_call(&self, service: u32, backend: &BackendName, member: &Watched, now: Time) -> MemberCall {
+    fn member_call(&self, service: u32, entry: &Member, member: &Watched, now: Time) -> MemberCall {
         let (_, size) = self.kernel.counts(service);
         let slots = member.id.map_or(0, |id| self.kernel.slots(service, id));
         MemberCall {
-            backend: backend.clone(),
+            backend: entry.backend.clone(),
             id: member.id,
             address: member.endpoint.address,
             port: member.endpoint.port.get(),
             in_rotation: member.in_rotation,
+            tier: entry.tier,
             weight: member.weight.get(),
             effective: member.effective,
             share: if size == 0 { 0.0 } else { f64::from(slots) / f64::from(size) },

@@ -101,6 +101,6 @@ impl Core {
 }
 
 /// How long a member must have answered to bear witness: at least as long as probes take to judge one down.
-fn witness_time(probe: &crate::config::model::Probe) -> Duration {
+pub(super) fn witness_time(probe: &crate::config::model::Probe) -> Duration {
     (probe.interval * probe.fall).max(WITNESS_AT_LEAST)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::api::Time;
 use super::health::{Origin, Tracker};
 use super::kernel::MemberId;
+use super::ramp::Ramp;
 use super::reason::Reason;
 use crate::config::model::{Listen, Probe};
 
@@ -46,6 +47,14 @@ pub struct Watched {
     pub effective: u32,
     /// Why it is lowered.
     pub reasons: Vec<Reason>,
+    /// Of the backup tier, and nothing else keeps it out.
+    pub stands_by: bool,
+    /// Whether it takes new flows, as far as weights go; at a start, until that is decided, as it was before.
+    pub admitted: bool,
+    /// When it last came to do so; `None`: it did from the start.
+    pub entered: Option<Time>,
+    /// On its way to its full weight.
+    pub ramp: Option<Ramp>,
     /// Whether the live table has slots of it.
     pub in_rotation: bool,
     /// Since when.
@@ -68,6 +77,10 @@ impl Watched {
             unshed: 0,
             effective: 0,
             reasons: Vec::new(),
+            stands_by: false,
+            admitted: origin == Origin::Cold,
+            entered: None,
+            ramp: None,
             in_rotation: false,
             since: now,
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::api::{Health, Time};
 use super::health::Tracker;
 use super::lease::Lease;
-use super::memory::shed::FULL;
+use super::memory::shed;
+use super::ramp::{FULL, Ramp};
 use super::reason::{Reason, ReasonKind};
 
 /// How long a part of a weight may be missing before that escalates: what is shed comes back in hours, not minutes.
@@ -62,7 +63,7 @@ pub struct Terms {
 }
 
 /// What the facts come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weighed {
     /// The weight in 1/[`UNIT`], apart from what is shed for memory.
     pub unshed: u32,
@@ -124,12 +125,46 @@ pub fn weigh(facts: Facts<'_>) -> Weighed {
     }
     let unshed = effective;
     let (factor, why) = facts.factor;
-    if factor < FULL {
+    if factor < shed::FULL {
         let cause = format!("{factor}/16 of its weight: {why}");
         findings.push(Finding { kind: ReasonKind::MemoryShort, cause, terms: None });
-        effective = scaled(unshed, factor.into(), FULL.into());
+        effective = scaled(unshed, factor.into(), shed::FULL.into());
     }
     Weighed { unshed, effective, findings }
+}
+
+impl Weighed {
+    /// Whether its own facts allow new flows.
+    pub fn can_serve(&self) -> bool {
+        self.unshed > 0
+    }
+
+    /// A backup while primaries serve.
+    pub fn stand_by(&mut self) {
+        (self.unshed, self.effective) = (0, 0);
+        self.find(ReasonKind::Backup, "it takes new flows only while no primary member can".to_owned());
+    }
+
+    /// Nobody can serve: its configured weight, whatever stands against it.
+    pub fn let_in(&mut self, configured: NonZeroU16) {
+        self.unshed = u32::from(configured.get()) * UNIT;
+        self.effective = self.unshed;
+        self.find(ReasonKind::Panic, "in rotation although it cannot serve, because no member can".to_owned());
+    }
+
+    /// So many sixteenths of its weight, because it came into rotation a short while ago.
+    pub fn ramp(&mut self, level: u8, ramp: &Ramp) {
+        (self.unshed, self.effective) =
+            (scaled(self.unshed, level.into(), FULL.into()), scaled(self.effective, level.into(), FULL.into()));
+        let seconds = ramp.length.as_secs();
+        let cause = format!("{level}/{FULL} of its weight, all of it {seconds} s after it came into rotation");
+        let terms = Terms { since: ramp.since, owner: None, review_at: ramp.since + ramp.length };
+        self.findings.push(Finding { kind: ReasonKind::Ramping, cause, terms: Some(terms) });
+    }
+
+    fn find(&mut self, kind: ReasonKind, cause: String) {
+        self.findings.push(Finding { kind, cause, terms: None });
+    }
 }
 
 /// A part of a weight: something, if there is something and a part of it.
@@ -151,9 +186,13 @@ pub fn with_history(
         match terms {
             None => {
                 let term = if kind.is_partial() { expected_out.max(PARTIAL) } else { expected_out };
-                Reason { kind, since, cause, owner, review_at: since + term }
+                let review_at = (!kind.is_standby()).then(|| since + term);
+                Reason { kind, since, cause, owner, review_at }
             }
-            Some(t) => Reason { kind, since: t.since, cause, owner: t.owner.or(owner), review_at: t.review_at },
+            Some(t) => {
+                let (owner, review_at) = (t.owner.or(owner), Some(t.review_at));
+                Reason { kind, since: t.since, cause, owner, review_at }
+            }
         }
     };
     findings.into_iter().map(reason).collect()
@@ -180,6 +219,8 @@ mod tests {
             returning: bool,
             factor in 4u8..=16,
             advised in proptest::option::of(0u32..100),
+            place in 0u8..4,
+            level in 1u8..FULL,
         ) {
             let origins = [
                 Origin::Unprobed,
@@ -208,13 +249,28 @@ mod tests {
                 factor: (factor, "its memory is tight"),
                 advised: advised.map(|percent| (percent, "its agent says so")),
             };
-            let Weighed { unshed, effective, findings } = weigh(facts);
+            let mut weighed = weigh(facts);
             let full = u32::from(configured.get()) * UNIT;
-            prop_assert!(unshed == 0 || unshed == full || advised.is_some());
+            prop_assert!(weighed.unshed == 0 || weighed.unshed == full || advised.is_some());
+            prop_assert!((hop.is_ok() && !returning) || weighed.effective == 0);
+            let alone = weighed.clone();
+            match place {
+                0 => weighed.stand_by(),
+                1 => weighed.let_in(configured),
+                2 => weighed.ramp(level, &Ramp { since: START, length: Duration::from_secs(30) }),
+                _ => {}
+            }
+            let Weighed { unshed, effective, findings } = weighed;
             prop_assert!(effective <= unshed && unshed <= full);
             prop_assert_eq!(effective == 0, unshed == 0);
             prop_assert!(effective == full || !findings.is_empty());
-            prop_assert!((hop.is_ok() && !returning) || effective == 0);
+            prop_assert!(findings.starts_with(&alone.findings), "what stands against it is not forgotten");
+            match place {
+                0 => prop_assert_eq!(effective, 0),
+                1 => prop_assert_eq!(effective, full),
+                2 => prop_assert!(effective <= alone.effective && (effective > 0) == alone.can_serve()),
+                _ => {}
+            }
         }
     }
 
@@ -225,7 +281,7 @@ mod tests {
         let first = with_history(finding("refused"), &[], Some("ops"), out, START);
         let later = with_history(finding("timeout"), &first, Some("ops"), out, START + out);
         assert_eq!((later[0].since, later[0].cause.as_str()), (START, "timeout"));
-        assert_eq!(later[0].review_at, START + out);
+        assert_eq!(later[0].review_at, Some(START + out));
         let again = with_history(finding("refused"), &[], None, out, START + out);
         assert_eq!(again[0].since, START + out);
     }

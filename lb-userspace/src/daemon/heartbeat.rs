@@ -194,7 +194,7 @@ mod tests {
             view.roll_call.time = now;
             view.roll_call.time.boot_ms = now.boot_ms.saturating_sub(age_ms);
             let members = view.roll_call.services.iter_mut().flat_map(|s| &mut s.members);
-            members.flat_map(|m| &mut m.reasons).for_each(|reason| reason.review_at = now + TIMEOUT);
+            members.flat_map(|m| &mut m.reasons).for_each(|reason| reason.review_at = Some(now + TIMEOUT));
             view
         };
         assert!(is_well(&view(0)), "somebody is out, but within the time");

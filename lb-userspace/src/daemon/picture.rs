@@ -125,6 +125,8 @@ impl Picture {
         match kind {
             EventKind::Down
             | EventKind::OutOfRotation
+            | EventKind::BackupInUse
+            | EventKind::Panic
             | EventKind::EdgeSuspected
             | EventKind::ApplyFailed
             | EventKind::TooFew

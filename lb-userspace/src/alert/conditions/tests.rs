@@ -71,7 +71,7 @@ fn backend_on_leave_is_not_down_and_one_that_does_not_return_is_told() {
 #[test]
 fn what_stands_past_its_review_is_overdue() {
     let mut view = calm();
-    reason(&mut view).review_at = before(1);
+    reason(&mut view).review_at = Some(before(1));
     let scope = Scope { backend: view.roll_call.services[0].members[0].backend.clone(), service: None };
     let removed = Removed {
         scope,
@@ -110,6 +110,18 @@ fn too_few_and_none_in_rotation_are_told_apart() {
     view.roll_call.services[0].members.iter_mut().for_each(|m| m.in_rotation = false);
     let keys = keys(&view, &Load::default());
     assert!(keys.contains("none_in_rotation/www") && !keys.contains("too_few/www"), "{keys:?}");
+}
+
+#[test]
+fn backups_in_use_and_panic_are_told_with_their_service_and_since() {
+    let mut view = calm();
+    view.roll_call.services[0].backup_in_use = Some(before(7));
+    view.roll_call.services[1].panic = Some(before(8));
+    let found = conditions(&view, &Load::default(), view.roll_call.time);
+    let told = |kind| found.iter().find(|c| c.kind == kind).map(|c| (c.key(), c.since, c.owner.clone()));
+    let owner = Some("web team".to_owned());
+    assert_eq!(told(Kind::BackupInUse), Some(("backup_in_use/www".to_owned(), Some(before(7)), owner.clone())));
+    assert_eq!(told(Kind::Panic), Some(("panic/dns".to_owned(), Some(before(8)), owner)));
 }
 
 #[test]

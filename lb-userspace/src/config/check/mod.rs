@@ -66,7 +66,16 @@ fn backend(name: &BackendName, raw: &RawBackend) -> Backend {
         .agent_check
         .as_ref()
         .and_then(|check| Some(AgentCheck { to: SocketAddr::new(own?, check.port.get()), interval: check.interval }));
-    Backend { name: name.clone(), ipv4, ipv6, owner: raw.owner.clone(), max_flows: raw.max_flows, memory, agent_check }
+    Backend {
+        name: name.clone(),
+        ipv4,
+        ipv6,
+        owner: raw.owner.clone(),
+        max_flows: raw.max_flows,
+        memory,
+        agent_check,
+        slow_start: raw.slow_start,
+    }
 }
 
 fn edge(raw: &Raw, report: &Report<'_>) {

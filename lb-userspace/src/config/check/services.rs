@@ -7,7 +7,7 @@ use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES};
 
 use super::super::defaults;
 use super::super::error::{At, Report};
-use super::super::model::{Algorithm, BackendName, Listen, Member, Probe, Protocol, Service};
+use super::super::model::{Algorithm, BackendName, Listen, Member, Probe, Protocol, Service, Tier};
 use super::super::raw::section::nearest;
 use super::super::raw::{Field, Located, Raw, RawBackend, RawMember, RawService, default_tcp};
 
@@ -130,8 +130,14 @@ fn build_one(
     let probe = probe(service, report);
     let members = members(service, raw, backends, report);
     let least = service.min_in_rotation.good();
-    if let Some(least) = least.filter(|least| least.value as usize > members.len()) {
-        let rule = format!("there are only {} members", members.len());
+    let primaries = members.iter().filter(|member| member.tier == Tier::Primary).count();
+    if let Some(least) = least.filter(|least| least.value as usize > primaries) {
+        let rule = if primaries < members.len() {
+            let verb = if primaries == 1 { "is" } else { "are" };
+            format!("only {primaries} of its {} members {verb} primary", members.len())
+        } else {
+            format!("there are only {primaries} members")
+        };
         report.value(&least.at, rule, "lower it, or add members");
     }
     Some(Service {
@@ -144,6 +150,8 @@ fn build_one(
         expected_out: service.expected_out,
         min_in_rotation: least.map_or(defaults::MIN_IN_ROTATION, |located| located.value),
         expect_backends: service.expect_backends,
+        panic: service.panic,
+        slow_start: service.slow_start,
         probe,
         members,
     })
@@ -198,7 +206,8 @@ fn members(
     let all_named = raw.backends.iter().all(|backend| backend.name.good().is_some());
     let mut seen = HashMap::new();
     let mut members = Vec::with_capacity(listed.len());
-    for RawMember { backend, port, weight } in listed {
+    no_primary(service, listed, report);
+    for RawMember { backend, port, weight, tier } in listed {
         let Some(Located { value: name, at }) = backend.good() else { continue };
         if let Some(first) = seen.insert(name, at) {
             let rule = format!("this backend is already a member (line {})", report.line(first));
@@ -216,9 +225,18 @@ fn members(
             Some(backend) => reachable(service, backend, at, report),
         }
         let Some(port) = port.or(service.port.good().map(|located| located.value)) else { continue };
-        members.push(Member { backend: name.clone(), port, weight: *weight });
+        let tier = tier.good().map_or(defaults::TIER, |located| located.value);
+        members.push(Member { backend: name.clone(), port, weight: *weight, tier });
     }
     members
+}
+
+/// Who stands by, stands by for somebody.
+fn no_primary(service: &RawService, listed: &[RawMember], report: &Report<'_>) {
+    let is_backup = |m: &RawMember| m.tier.good().is_some_and(|located| located.value == Tier::Backup);
+    let Some(first) = listed.first().filter(|_| listed.iter().all(is_backup)) else { return };
+    let at = first.tier.good().map_or_else(|| at_key(service, "member"), |located| located.at.clone());
+    report.value(&at, "all members are backups; a service needs at least one primary", "remove tier from one of them");
 }
 
 /// The VIP's family is the family that backends are reached by.

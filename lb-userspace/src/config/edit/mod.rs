@@ -82,6 +82,14 @@ pub enum EditError {
         /// The service.
         service: ServiceName,
     },
+    /// Only backups would be left.
+    #[error("backend {backend} is the last primary member of service {service}")]
+    LastPrimary {
+        /// The backend.
+        backend: BackendName,
+        /// The service.
+        service: ServiceName,
+    },
     /// Nothing was asked for.
     #[error("nothing is to be set on backend {0}")]
     Nothing(BackendName),
@@ -107,7 +115,7 @@ impl EditError {
                 "leave the address out to use the existing backend, or choose another name".into()
             }
             Self::OtherOwner(backend) => format!("rollcall backend set {backend} changes its owner"),
-            Self::LastMember { service, .. } => format!(
+            Self::LastMember { service, .. } | Self::LastPrimary { service, .. } => format!(
                 "add another member first (rollcall backend add NAME --address ADDRESS --service {service}); or, to end the \
                  service, delete it from the file and run rollcall reload"
             ),
@@ -118,7 +126,9 @@ impl EditError {
     /// The class, which fixes the exit code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Before(_) | Self::After(_) | Self::Layout(_) | Self::LastMember { .. } => ErrorCode::Config,
+            Self::Before(_) | Self::After(_) | Self::Layout(_) | Self::LastMember { .. } | Self::LastPrimary { .. } => {
+                ErrorCode::Config
+            }
             Self::NoBackend(_) | Self::NoService(_) | Self::NotMember { .. } => ErrorCode::NotFound,
             _ => ErrorCode::Usage,
         }

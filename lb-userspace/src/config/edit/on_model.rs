@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::super::defaults;
-use super::super::model::{Backend, BackendName, Config, Member, Service, ServiceName};
+use super::super::model::{Backend, BackendName, Config, Member, Service, ServiceName, Tier};
 use super::EditError;
 use crate::control::daemon::Edit;
 
@@ -29,6 +29,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
                         memory: None,
                         max_flows: None,
                         agent_check: None,
+                        slow_start: None,
                     };
                     config.backends.insert(name.clone(), backend);
                 }
@@ -43,7 +44,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
                 }
                 let port = port.unwrap_or(service.listen.port);
                 let weight = weight.unwrap_or(defaults::WEIGHT);
-                service.members.push(Member { backend: name.clone(), port, weight });
+                service.members.push(Member { backend: name.clone(), port, weight, tier: defaults::TIER });
             }
         }
         Edit::RemoveBackend { name, service: Some(from), .. } => {
@@ -126,9 +127,13 @@ fn service<'c>(config: &'c mut Config, name: &ServiceName) -> Result<&'c mut Ser
 }
 
 fn leave(service: &mut Service, name: &BackendName) -> Result<(), EditError> {
+    let (backend, of) = (name.clone(), service.name.clone());
     if service.members.len() == 1 && service.members[0].backend == *name {
-        return Err(EditError::LastMember { backend: name.clone(), service: service.name.clone() });
+        return Err(EditError::LastMember { backend, service: of });
     }
     service.members.retain(|member| member.backend != *name);
+    if service.members.iter().all(|member| member.tier == Tier::Backup) {
+        return Err(EditError::LastPrimary { backend, service: of });
+    }
     Ok(())
 }

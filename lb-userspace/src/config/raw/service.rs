@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::super::defaults::{self, EXPECT_BACKENDS, EXPECTED_OUTS, MAX_FLOWS_OF_BACKEND, MIN_IN_ROTATIONS, TABLE};
+use super::super::defaults::{
+    self, EXPECT_BACKENDS, EXPECTED_OUTS, MAX_FLOWS_OF_BACKEND, MIN_IN_ROTATIONS, SLOW_STARTS, TABLE,
+};
 use super::super::error::At;
 use super::super::keys::Scope;
-use super::super::model::{Algorithm, BackendName, Probe, Protocol, ServiceName};
+use super::super::model::{Algorithm, BackendName, Panic, Probe, Protocol, ServiceName, Tier};
 use super::memory::{self, RawAgentCheck, RawMemory};
 use super::probe;
 use super::section::{Field, Section};
@@ -29,6 +31,8 @@ pub(crate) struct RawBackend {
     pub(crate) memory: Option<RawMemory>,
     /// `[backend.agent_check]`, likewise.
     pub(crate) agent_check: Option<RawAgentCheck>,
+    /// `slow_start`.
+    pub(crate) slow_start: Option<Duration>,
 }
 
 /// `[[service]]`.
@@ -57,6 +61,10 @@ pub(crate) struct RawService {
     pub(crate) min_in_rotation: Field<u32>,
     /// `expect_backends`.
     pub(crate) expect_backends: Option<u32>,
+    /// `panic`.
+    pub(crate) panic: Panic,
+    /// `slow_start`.
+    pub(crate) slow_start: Option<Duration>,
     /// `[service.probe]`; the inner `None` is `type = "none"`.
     pub(crate) probe: Field<Option<Probe>>,
     /// `[[service.member]]`; `None` if refused as a whole.
@@ -71,6 +79,8 @@ pub(crate) struct RawMember {
     pub(crate) port: Option<NonZeroU16>,
     /// `weight`.
     pub(crate) weight: NonZeroU16,
+    /// `tier`.
+    pub(crate) tier: Field<Tier>,
 }
 
 pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
@@ -82,6 +92,7 @@ pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
         max_flows: section.read("max_flows", values::integer(MAX_FLOWS_OF_BACKEND)).value(),
         memory: section.table(Scope::Memory).and_then(memory::memory),
         agent_check: section.table(Scope::AgentCheck).and_then(memory::agent_check),
+        slow_start: section.read("slow_start", values::duration(SLOW_STARTS)).value(),
     };
     if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
         section.report().place(section.at(), "a backend needs an address", "add ipv4 = \"…\" or ipv6 = \"…\"");
@@ -92,6 +103,7 @@ pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
 
 pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
     let protocols = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let panics = &[("refuse", Panic::Refuse), ("all", Panic::All)];
     let algorithms = &[("maglev", Algorithm::Maglev), ("round-robin", Algorithm::RoundRobin)];
     let service = RawService {
         at: section.at().clone(),
@@ -106,6 +118,8 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
         expected_out: section.read("expected_out", values::duration(EXPECTED_OUTS)).or(defaults::EXPECTED_OUT),
         min_in_rotation: section.read("min_in_rotation", values::integer(MIN_IN_ROTATIONS)),
         expect_backends: section.read("expect_backends", values::integer(EXPECT_BACKENDS)).value(),
+        panic: section.read("panic", values::one_of(panics)).or(defaults::PANIC),
+        slow_start: section.read("slow_start", values::duration(SLOW_STARTS)).value(),
         probe: section.table(Scope::Probe).map_or(Field::Absent, probe::probe),
         members: section.tables(Scope::Member).map(|members| members.into_iter().map(member).collect()),
     };
@@ -114,10 +128,12 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
 }
 
 fn member(mut section: Section<'_, '_>) -> RawMember {
+    let tiers = &[("primary", Tier::Primary), ("backup", Tier::Backup)];
     let member = RawMember {
         backend: section.require("backend", values::backend_name),
         port: section.read("port", values::port).value(),
         weight: section.read("weight", values::weight).or(defaults::WEIGHT),
+        tier: section.read("tier", values::one_of(tiers)),
     };
     section.finish();
     member

@@ -53,6 +53,13 @@ fn add_to_the_last_service_stands_before_the_files_last_comment() {
 }
 
 #[test]
+fn remove_of_the_last_primary_member_is_refused() {
+    let text = GOOD.replace("weight = 3", "weight = 3\ntier = \"backup\"");
+    let error = edit::apply(&text, &edit(remove("s1", Some("web")))).unwrap_err();
+    assert!(error.to_string().contains("last primary member of service web"), "{error}");
+}
+
+#[test]
 fn set_of_a_weight_changes_the_number_alone() {
     let edited = edit::apply(GOOD, &edit(set("s2", None, Some(9)))).unwrap();
     assert_eq!(changed(GOOD, &edited), "-weight = 3 # a big one\n+weight = 9 # a big one\n");

@@ -276,6 +276,27 @@ weight = 3 # a big one"#, "", r#"r.toml:20:1: service.web.member: a service need
     r#"r.toml:30:11: service.web.member.s3.backend = "s3": there is no backend of this name; did you mean "s1"?"#
 )]
 #[case::unknown_backend_far_off(r#"backend = "s2""#, r#"backend = "mail""#, r#"r.toml:30:11: service.web.member.mail.backend = "mail": there is no backend of this name; add a [[backend]] of this name"#)]
+#[case::tier_unknown(
+    "weight = 3",
+    "tier = \"spare\"",
+    r#"r.toml:32:8: service.web.member.s2.tier = "spare": must be "primary" or "backup"; for example tier = "primary""#
+)]
+#[case::panic_unknown(
+    "port = 80\n\n# Members",
+    "port = 80\npanic = \"none\"\n\n# Members",
+    r#"r.toml:24:9: service.web.panic = "none": must be "refuse" or "all"; for example panic = "refuse""#
+)]
+#[case::slow_start_zero(
+    "port = 80\n\n# Members",
+    "port = 80\nslow_start = \"0s\"\n\n# Members",
+    r#"r.toml:24:14: service.web.slow_start = "0s": must be 5s to 1h; for example slow_start = "30s""#
+)]
+#[case::no_primary("backend = \"s1\"\n# The end.", "backend = \"s1\"\ntier = \"backup\"\n# The end.", r#"r.toml:44:8: service.web6.member.s1.tier = "backup": all members are backups; a service needs at least one primary; remove tier from one of them"#)]
+#[case::more_needed_than_primaries(
+    "port = 80\n\n# Members of web.\n[[service.member]]\nbackend = \"s1\"",
+    "port = 80\nmin_in_rotation = 2\n\n# Members of web.\n[[service.member]]\nbackend = \"s1\"\ntier = \"backup\"",
+    "r.toml:24:19: service.web.min_in_rotation = 2: only 1 of its 2 members is primary; lower it, or add members"
+)]
 #[case::member_twice(r#"backend = "s2""#, r#"backend = "s1""#, r#"r.toml:30:11: service.web.member.s1.backend = "s1": this backend is already a member (line 27); remove one; a larger share is a larger weight"#)]
 #[case::member_of_the_wrong_family(r#"type = "http"
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rstest::rstest;
 
 use super::super::memory::{AgentCheck, MemoryKind, MemorySource};
-use super::super::model::{AlertTarget, Algorithm, ConfigOwner, ProbeKind, Protocol, Severity};
+use super::super::model::{AlertTarget, Algorithm, ConfigOwner, Panic, ProbeKind, Protocol, Severity, Tier};
 use super::super::{ConfigError, diff, lint, load, sha256};
 use super::{GOOD, parse};
 
@@ -58,6 +58,23 @@ fn memory_without_optional_keys_is_asked_at_the_backends_address_and_the_sources
         backend("agent_check = { port = 9777 }").agent_check,
         Some(AgentCheck { to: "192.0.2.12:9777".parse().unwrap(), interval: Duration::from_secs(5) })
     );
+}
+
+#[test]
+fn tiers_panic_and_slow_start_are_as_written_else_as_documented() {
+    let web = parse(GOOD).unwrap().services.swap_remove(0);
+    assert_eq!((web.panic, web.slow_start, web.members[1].tier), (Panic::Refuse, None, Tier::Primary));
+    let text = GOOD
+        .replace("weight = 3", "tier = \"backup\"\nweight = 3")
+        .replacen("port = 80\n", "port = 80\npanic = \"all\"\nslow_start = \"30s\"\n", 1)
+        .replace("ipv4 = \"192.0.2.12\"", "ipv4 = \"192.0.2.12\"\nslow_start = \"1m\"");
+    let config = parse(&text).unwrap();
+    let web = &config.services[0];
+    assert_eq!((web.panic, web.slow_start), (Panic::All, Some(Duration::from_secs(30))));
+    let tiers: Vec<_> = web.members.iter().map(|m| m.tier).collect();
+    assert_eq!(tiers, [Tier::Primary, Tier::Backup]);
+    let starts: Vec<_> = config.backends.values().map(|b| b.slow_start).collect();
+    assert_eq!(starts, [None, Some(Duration::from_secs(60))]);
 }
 
 #[test]
@@ -121,6 +138,14 @@ fn load_of_what_is_no_text_says_where_and_what_to_do() {
 
 #[rstest]
 #[case("weight = 3", "weight = 4", "service web: member s2: weight 3 -> 4")]
+#[case("weight = 3", "weight = 3\ntier = \"backup\"", "service web: member s2: tier primary -> backup")]
+#[case("port = 80\n\n# Members", "port = 80\npanic = \"all\"\n\n# Members", "service web: panic refuse -> all")]
+#[case(
+    "port = 80\n\n# Members",
+    "port = 80\nslow_start = \"30s\"\n\n# Members",
+    "service web: slow_start unset -> 30s"
+)]
+#[case("ipv4 = \"192.0.2.12\"", "ipv4 = \"192.0.2.12\"\nslow_start = \"1m\"", "backend s2: slow_start unset -> 1m")]
 #[case("ipv4 = \"192.0.2.12\"", "ipv4 = \"192.0.2.13\"", "backend s2: ipv4 192.0.2.12 -> 192.0.2.13")]
 #[case(
     "port = 80\n\n# M",

@@ -21,6 +21,7 @@ pub fn render(view: &View, counters: &Counters, board: &Board) -> String {
     let mut text = Text::default();
     daemon(&mut text, view);
     alerts(&mut text, board);
+    services(&mut text, view);
     rotation(&mut text, view);
     traffic(&mut text, view, counters);
     signals(&mut text, view, counters);
@@ -89,6 +90,21 @@ fn labels<'a>(service: &'a ServiceCall, member: &'a MemberCall) -> [(&'static st
     [("service", service.name.as_str()), ("backend", member.backend.as_str())]
 }
 
+fn services(text: &mut Text, view: &View) {
+    let mut gauge = |name, help, value: &dyn Fn(&ServiceCall) -> bool| {
+        let mut family = text.family(Kind::Gauge, name, help);
+        for s in &view.roll_call.services {
+            family.sample(&[("service", s.name.as_str())], flag(value(s)));
+        }
+    };
+    gauge("rollcall_service_backup_in_use", "1 while backups take new flows, because no primary can.", &|s| {
+        s.backup_in_use.is_some()
+    });
+    gauge("rollcall_service_panic", "1 while all take new flows although down, because nobody can serve.", &|s| {
+        s.panic.is_some()
+    });
+}
+
 fn rotation(text: &mut Text, view: &View) {
     let mut gauge = |name, help, value: &dyn Fn(&MemberCall) -> f64| {
         let mut family = text.family(Kind::Gauge, name, help);
@@ -97,6 +113,9 @@ fn rotation(text: &mut Text, view: &View) {
         }
     };
     gauge("rollcall_backend_in_rotation", "1 if the backend takes new flows.", &|m| flag(m.in_rotation));
+    gauge("rollcall_backend_standby", "1 if it is a backup that stands by, with nothing against it.", &|m| {
+        flag(m.is_standby())
+    });
     gauge("rollcall_backend_weight", "The weight in the configuration.", &|m| f64::from(m.weight));
     gauge("rollcall_backend_weight_effective", "The weight in force.", &|m| f64::from(m.effective) / 256.0);
     gauge("rollcall_backend_share_ratio", "Share of the service's new flows.", &|m| m.share);

@@ -79,7 +79,7 @@ impl Replay {
             EventKind::Removed => self.take_out(place, event, format!("removed {first}"), event.by.clone()),
             EventKind::Down => self.add(&place, &format!("down: {first}"), None),
             EventKind::ReturnFailed => self.add(&place, &format!("did not return: {first}"), None),
-            EventKind::InRotation => {
+            EventKind::InRotation | EventKind::BackupStandby => {
                 self.end(event, |out| *out == place || *out == (place.0.clone(), None));
             }
             EventKind::Forgotten | EventKind::Decommissioned => self.end(event, |out| covers(&place, out)),

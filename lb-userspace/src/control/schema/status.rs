@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{AlertStatus, Document, EventRecord, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
 use crate::alert::Board;
-use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName};
+use crate::config::defaults;
+use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName, Tier};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
 use crate::core::reason::{Reason, ReasonKind};
@@ -122,6 +123,14 @@ pub struct ServiceStatus {
     pub owner: Option<String>,
     /// Backends that take new flows.
     pub in_rotation: usize,
+    /// Since when its backups take new flows, because no primary member can serve; null while they stand by, or if there are
+    /// none.
+    #[serde(default)]
+    pub backup_in_use_since: Option<Timestamp>,
+    /// Since when all its members take new flows although down, because none can serve (`panic = "all"`); null if it is not
+    /// so.
+    #[serde(default)]
+    pub panic_since: Option<Timestamp>,
     /// Its backends in the configuration's order.
     pub backends: Vec<BackendStatus>,
 }
@@ -152,8 +161,15 @@ pub struct BackendStatus {
     pub port: u16,
     /// Who is called: the backend's owner, else the service's.
     pub owner: Option<String>,
+    /// `primary` or `backup`.
+    #[serde(default = "primary")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub tier: Tier,
     /// Whether it takes new flows.
     pub in_rotation: bool,
+    /// Whether it is out of rotation as configured: of the backup tier, with nothing against it.
+    #[serde(default)]
+    pub standby: bool,
     /// Since when it has been in or out.
     pub since: Timestamp,
     /// `unknown`, `up` or `down`.
@@ -197,7 +213,8 @@ pub struct NextHop {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReasonStatus {
     /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`, `drained`,
-    /// `maintenance`, `returning`, `memory_short`, `advised`, `agent_down`; later versions add kinds.
+    /// `maintenance`, `returning`, `memory_short`, `advised`, `agent_down`, `ramping`, `backup`, `panic`; later versions add
+    /// kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: ReasonKind,
     /// Since when it holds.
@@ -206,8 +223,8 @@ pub struct ReasonStatus {
     pub cause: String,
     /// Who answers for it.
     pub owner: Option<String>,
-    /// When it escalates if it still stands.
-    pub review_at: Timestamp,
+    /// When it escalates if it still stands; null: never, it is as it was configured.
+    pub review_at: Option<Timestamp>,
 }
 
 /// The last probe.
@@ -260,7 +277,7 @@ pub struct EventStatus {
     /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
     /// `renamed`, `lease_idle`, `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
     /// `forgotten`, `decommissioned`, `overdue`, `memory_short`, `memory_ample`, `memory_unknown`, `memory_ends`,
-    /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
+    /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `backup_standby`, `ramping`, `ramped`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
     /// `alert_resolved`, `alert_delivered`, `alert_acknowledged` or `alert_ack_ended`; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
@@ -279,6 +296,11 @@ pub struct Services {
     pub time: Timestamp,
     /// Services in the configuration's order.
     pub services: Vec<ServiceStatus>,
+}
+
+/// Of a daemon that knows no tiers.
+fn primary() -> Tier {
+    defaults::TIER
 }
 
 /// Of a daemon that does not say it: whoever answers runs.
@@ -421,6 +443,8 @@ impl ServiceStatus {
             algorithm: service.map_or(Algorithm::Maglev, |s| s.algorithm),
             owner,
             in_rotation: backends.iter().filter(|b| b.in_rotation).count(),
+            backup_in_use_since: call.backup_in_use.map(timestamp),
+            panic_since: call.panic.map(timestamp),
             backends,
         }
     }
@@ -433,7 +457,9 @@ impl BackendStatus {
             address: call.address,
             port: call.port,
             owner,
+            tier: call.tier,
             in_rotation: call.in_rotation,
+            standby: call.is_standby(),
             since: timestamp(call.since),
             health: call.health,
             streak: call.streak,
@@ -464,7 +490,7 @@ impl ReasonStatus {
             since: timestamp(reason.since),
             cause: reason.cause.clone(),
             owner: reason.owner.clone(),
-            review_at: timestamp(reason.review_at),
+            review_at: reason.review_at.map(timestamp),
         }
     }
 }

@@ -142,6 +142,11 @@ impl Lease {
         self.ends.boot_ms.saturating_sub(ahead)
     }
 
+    /// Whether the server may take new flows before its end, if the others become too few.
+    pub fn may_be_recalled(&self) -> bool {
+        self.kind == LeaseKind::Drain && self.recallable
+    }
+
     /// How long it still holds.
     pub fn left(&self, now: Time) -> Duration {
         Duration::from_millis(self.ends.boot_ms.saturating_sub(now.boot_ms))
