@@ -2,10 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rollcall::config::model::{BackendName, Config, Member, ServiceName, Tier};
+use rollcall::core::api::{MemberCall, Scope};
+use rollcall::core::lease::LeaseKind;
 
 use crate::configs::{backend, config, port, service};
+use crate::leases::asked;
 use crate::scenarios::{SECOND, all_in};
 use crate::world::World;
 
@@ -51,12 +55,17 @@ struct Work {
     operations: usize,
 }
 
-fn work(servers: u16) -> Work {
+fn work(servers: u16, leased: bool) -> Work {
     let mut world = World::new(1, ARENA_SLOTS);
     world.unchecked = true;
     world.start(Arc::new(pool(servers)), false);
     world.run(15 * SECOND);
     assert!(all_in(&world));
+    if leased {
+        let scope = Scope { backend: name(9), service: None };
+        world.take(asked(scope, LeaseKind::Drain, Duration::from_secs(3600))).expect("the others are many");
+        world.run(2 * SECOND);
+    }
     let (applies, events) = (world.applies, world.events.len());
     (world.probes, world.allocations) = (0, 0);
     world.run(20 * SECOND);
@@ -70,17 +79,25 @@ fn work(servers: u16) -> Work {
     let dead = IpAddr::from(address(7));
     world.dead.insert(dead);
     world.run(10 * SECOND);
-    assert!(world.members().iter().all(|m| m.in_rotation == (m.address != dead)));
+    let drained = address(9);
+    let out = |m: &MemberCall| m.address == dead || (leased && m.address == drained);
+    assert!(world.members().iter().all(|m| m.in_rotation != out(m)));
     Work { probes, allocations_per_probe: allocations as f64 / probes as f64, operations: world.operations }
 }
 
 #[test]
 fn thousand_servers_cost_for_each_probe_and_change_what_a_hundred_do() {
-    let (few, many) = (work(100), work(1000));
+    let (few, many) = (work(100, false), work(1000, false));
     // One every two seconds each, with jitter.
     assert!((980..=1020).contains(&few.probes) && (9_800..=10_200).contains(&many.probes), "{few:?}, {many:?}");
     // A result that changes nothing is noted, and that is all.
     assert!(few.allocations_per_probe <= 0.5, "{few:?}");
     assert!(many.allocations_per_probe <= few.allocations_per_probe * 1.1, "{few:?}, {many:?}");
     assert!(many.operations <= few.operations, "{few:?}, {many:?}");
+}
+
+#[test]
+fn lease_costs_nothing_for_a_probe_that_changes_nothing() {
+    let (none, one) = (work(1000, false), work(1000, true));
+    assert!(one.allocations_per_probe <= none.allocations_per_probe * 1.1, "{none:?}, {one:?}");
 }
