@@ -9,6 +9,7 @@ mod deadman;
 mod edits;
 mod interfaces;
 mod journal;
+mod kills;
 mod leases;
 mod leaving;
 mod memory;

@@ -19,7 +19,7 @@ use crate::core::lease::{Lease, Mark};
 use crate::core::removed::Removed;
 use crate::io::bpf::types::Counters;
 use crate::io::bpf::{BpfError, DataPlane};
-use crate::io::state::{State, StateError};
+use crate::io::state::{Copied, State, StateError};
 
 /// What is left.
 pub struct Left {
@@ -117,25 +117,29 @@ struct Record {
 impl Record {
     /// Reads what can be read.
     fn read(state_dir: &Path, path: &Path) -> Self {
-        let mut record = Self::default();
-        if let Err(e) = record.fill(state_dir, path) {
-            record.unreadable.push(format!("leases and removals cannot be read without the daemon: {e}"));
+        let e = match State::open_readonly(state_dir).and_then(|state| Self::of(&state, path)) {
+            Ok(record) => return record,
+            Err(e) => e,
+        };
+        // A daemon that was killed in a write leaves a file that only a writer can read; then a copy is written.
+        if let Ok(Ok(copied)) = Copied::of(state_dir)
+            && let Ok(record) = Self::of(&copied.state, path)
+        {
+            return record;
         }
-        record
+        let unreadable = vec![format!("leases and removals cannot be read without the daemon: {e}")];
+        Self { unreadable, ..Self::default() }
     }
 
-    fn fill(&mut self, state_dir: &Path, path: &Path) -> Result<(), StateError> {
-        let state = State::open_readonly(state_dir)?;
-        self.text = state.last_revision(path)?.map(|revision| revision.recorded.text);
+    fn of(state: &State, path: &Path) -> Result<Self, StateError> {
+        let text = state.last_revision(path)?.map(|revision| revision.recorded.text);
         let mark = state.mark()?;
         let (leases, mut unreadable) = state.leases()?;
         let (removed, more) = state.removed()?;
         unreadable.extend(more);
-        self.unreadable.extend(unreadable.into_iter().map(|what| format!("cannot be read: {what}")));
-        self.removed = removed;
-        self.seen = mark.as_ref().map(|mark| mark.time);
-        self.leases = carried(leases, mark.as_ref());
-        Ok(())
+        let unreadable = unreadable.into_iter().map(|what| format!("cannot be read: {what}")).collect();
+        let (leases, seen) = (carried(leases, mark.as_ref()), mark.map(|mark| mark.time));
+        Ok(Self { leases, removed, text, seen, unreadable })
     }
 }
 
@@ -218,5 +222,28 @@ mod tests {
         assert!(record.leases.is_empty() && record.text.is_none());
         assert_eq!(record.unreadable.len(), 1, "{:?}", record.unreadable);
         assert!(!dir.path().join("state.db").exists(), "reading makes no file");
+    }
+
+    #[test]
+    fn record_that_a_killed_daemon_left_half_written_is_read_as_the_next_one_will() {
+        let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        State::open(dir.path()).unwrap().put_lease(&crate::control::testing::lease()).unwrap();
+        // A write so big that it is in the file before it is committed; what is there then is what a kill leaves.
+        let db = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+        db.execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; DELETE FROM lease;
+             CREATE TABLE much AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000)
+             SELECT x, hex(randomblob(500)) FROM n;",
+        )
+        .unwrap();
+        for file in ["state.db", "state.db-journal"] {
+            std::fs::copy(dir.path().join(file), left.path().join(file)).unwrap();
+        }
+        let before = std::fs::read(left.path().join("state.db")).unwrap();
+        assert!(State::open_readonly(left.path()).and_then(|state| state.leases()).is_err(), "it is half written");
+        let record = Record::read(left.path(), &left.path().join("rollcall.toml"));
+        assert!(record.unreadable.is_empty(), "{:?}", record.unreadable);
+        assert_eq!(record.leases.len(), 1);
+        assert_eq!(std::fs::read(left.path().join("state.db")).unwrap(), before, "it is left alone");
     }
 }

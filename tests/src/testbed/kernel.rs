@@ -70,6 +70,15 @@ impl Tables {
         Self::held(&plane.read_state().map_err(|e| e.to_string())?)
     }
 
+    /// Without members that take no new flows.
+    #[must_use]
+    pub fn serving(mut self) -> Self {
+        for service in self.services.values_mut() {
+            service.members.retain(|_, place| place.in_rotation);
+        }
+        self
+    }
+
     fn held(state: &KernelState) -> Result<Self, String> {
         let mut tables = Self { locals: state.locals.clone(), pool: pool(&state.settings), ..Self::default() };
         for (key, info) in &state.services {

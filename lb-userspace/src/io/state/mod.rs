@@ -5,6 +5,7 @@
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
+mod copy;
 mod roll_call;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use super::sqlite;
 use crate::control::daemon::Actor;
 use crate::io::net::Placement;
+
+pub use copy::Copied;
 
 /// Why `state.db` could not be used.
 pub use super::sqlite::DatabaseError as StateError;
