@@ -229,7 +229,7 @@ impl Kernel {
     /// The counters of a member.
     pub fn load(&self, member: u32) -> Load {
         let opened = self.opened.get(&member).copied().unwrap_or(0);
-        Load { opened, active: self.flows(member).into() }
+        Load { opened, active: self.flows(member).into(), bytes: opened * 1000 }
     }
 
     /// Ends all flows of the members that `which` accepts.

@@ -181,6 +181,29 @@ fn drained_server_is_out_until_the_end_is_announced_and_comes_back_by_itself() {
 }
 
 #[test]
+fn drained_server_whose_last_flow_ends_is_told_once() {
+    let mut world = running(3);
+    for pick in 0..30 {
+        world.kernel.open_flow(0, pick);
+    }
+    world.take(asked(scope(2), LeaseKind::Drain, 30 * MINUTE)).unwrap();
+    let count = |world: &mut World| {
+        world.run(10 * SECOND);
+        world.count_flows();
+        let member = world.members()[1].clone();
+        (member.load.map(|load| load.active), member.empty_since.is_some(), world.seen(EventKind::Emptied))
+    };
+    assert_eq!(count(&mut world), (Some(10), false, 0));
+    world.kernel.close_flows(|_| true);
+    assert_eq!(count(&mut world), (Some(0), true, 1));
+    assert_eq!(count(&mut world), (Some(0), true, 1));
+    world.run(30 * MINUTE);
+    assert_eq!(count(&mut world), (Some(0), false, 1), "in rotation, none is nothing to tell");
+    let seen = world.members()[0].observed.expect("it was counted more than once");
+    assert_eq!((seen.opened, seen.bytes), (0, 0));
+}
+
+#[test]
 fn lease_outlives_the_daemon_and_the_host() {
     let mut world = running(3);
     world.take(asked(scope(2), LeaseKind::Drain, 30 * MINUTE)).unwrap();

@@ -242,17 +242,19 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
         "MEMORY",
         "WEIGHT",
         ">SHARE",
+        ">SEEN",
         ">ACTIVE",
         ">OPENED",
         "LAST PROBE",
         "REASON",
     ])
-    .narrow(Some("REASON"), &["LAST PROBE", "OPENED", "WEIGHT", "ADDRESS", "HEALTH", "ACTIVE"]);
+    .narrow(Some("REASON"), &["LAST PROBE", "OPENED", "WEIGHT", "ADDRESS", "HEALTH", "SEEN", "ACTIVE"]);
     for b in &service.backends {
         table.row(row(b, now));
     }
     table.leave_out_if_empty("MEMORY");
     table.leave_out_if_empty("TIER");
+    table.leave_out_if_empty("SEEN");
     let heading = format!("{}  {}", service.name, listener(service));
     let owner = service.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
     format!("{}{owner}\n{}", paint.text(Tone::Bold, &heading), table.render(2, paint))
@@ -297,7 +299,14 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         Some(p) => format!("{} ago, {}", words::since(p.time, now), words::duration_ms(p.duration_ms)),
     };
     let on_leave = b.reasons.iter().any(|r| r.kind.is_lease());
-    let reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now, on_leave && !r.kind.is_lease())).collect();
+    let mut reasons: Vec<_> = b.reasons.iter().map(|r| reason(r, now, on_leave && !r.kind.is_lease())).collect();
+    if on_leave {
+        reasons.push(match (b.flows_active, b.empty_since) {
+            (0, Some(since)) => format!("no flow for {}", words::since(since, now)),
+            (1, _) => "1 flow left".to_owned(),
+            (left, _) => format!("{left} flows left"),
+        });
+    }
     vec![
         b.backend.as_str().into(),
         tier.into(),
@@ -306,7 +315,8 @@ fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {
         Cell::new(health.0, health.1),
         memory.map_or_else(|| "".into(), |(tone, text)| Cell::new(tone, text)),
         weight.into(),
-        format!("{:.1} %", b.share * 100.0).into(),
+        percent(b.share).into(),
+        b.observed.and_then(|o| o.share_flows).map(percent).unwrap_or_default().into(),
         b.flows_active.into(),
         b.flows_opened.into(),
         Cell::new(Tone::Dim, probe),
@@ -320,6 +330,10 @@ fn reasons_tone(b: &BackendStatus) -> Tone {
         (false, true) => Tone::Dim,
         (false, false) => Tone::Bad,
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 /// `62 % free`, `tight, 12 % free`, `unknown`; and when it ends, if that is foretold within the day.
@@ -336,13 +350,19 @@ fn memory(m: &MemoryStatus) -> (Tone, String) {
     }
 }
 
-/// `probe failed 4 m: connection refused (owner web team)`, and whether it stands longer than it should, unless it is
-/// excused.
+/// `probe failed 4 m: connection refused (owner web team), review in 6 m`, or that it stands longer than it should, unless
+/// it is excused; of a lease, how long it lasts.
 fn reason(r: &ReasonStatus, now: Timestamp, excused: bool) -> String {
     let owner = r.owner.as_ref().map(|o| format!(" (owner {o})")).unwrap_or_default();
-    let overdue = r.review_at.filter(|at| *at < now && !excused);
-    let overdue = overdue.map(|at| format!(", overdue {}", words::since(at, now))).unwrap_or_default();
-    format!("{} {}: {}{owner}{overdue}", words::reason(r.kind), words::since(r.since, now), r.cause)
+    let term = r.review_at.filter(|_| !excused).map_or_else(String::new, |at| {
+        let left = words::since(now, at);
+        match at < now {
+            true => format!(", overdue {}", words::since(at, now)),
+            false if r.kind.is_lease() => format!(", {left} left"),
+            false => format!(", review in {left}"),
+        }
+    });
+    format!("{} {}: {}{owner}{term}", words::reason(r.kind), words::since(r.since, now), r.cause)
 }
 
 fn footer(status: &Status) -> String {
@@ -511,6 +531,24 @@ mod tests {
         let mut status = status();
         status.services[1].in_rotation = 0;
         assert!(warnings(&status).iter().any(|w| w.starts_with("dns: no backend in rotation")));
+    }
+
+    #[rstest]
+    #[case(3, None, "drained 4 m: probe failed (owner web team), 6 m left; 3 flows left")]
+    #[case(0, Some(60), "drained 4 m: probe failed (owner web team), 6 m left; no flow for 1 m")]
+    fn row_of_a_drained_backend_says_how_long_and_which_flows_are_left(
+        #[case] flows: u64,
+        #[case] empty_for_s: Option<i64>,
+        #[case] expected: &str,
+    ) {
+        let mut status = status();
+        let now = status.time;
+        let out = &mut status.services[0].backends[1];
+        out.flows_active = flows;
+        out.empty_since = empty_for_s.map(|s| now - jiff::SignedDuration::from_secs(s));
+        (out.reasons[0].kind, out.reasons[0].cause) = (ReasonKind::Drained, "probe failed".into());
+        let text = service(&status.services[0], now, Paint::PLAIN);
+        assert!(text.lines().any(|line| line.ends_with(expected)), "{text}");
     }
 
     #[test]

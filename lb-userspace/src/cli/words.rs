@@ -83,6 +83,7 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::LeaseExtended => "lease extended",
         EventKind::Renamed => "goes by the new name",
         EventKind::LeaseIdle => "lease covers nobody",
+        EventKind::Emptied => "no flow left",
         EventKind::LeaseEnding => "lease ends soon",
         EventKind::LeaseEnded => "lease over",
         EventKind::Restored => "restored",

@@ -18,7 +18,7 @@ use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, time
 use crate::alert::{Ack, Board, Firing, Kind, Load, RouteState, Told};
 use crate::config::model::*;
 use crate::core::api::{
-    Event, EventKind, Health, LastProbe, MemberCall, MemberName, RollCall, Scope, ServiceCall, Time,
+    Event, EventKind, Health, LastProbe, MemberCall, MemberName, Observed, RollCall, Scope, ServiceCall, Time,
 };
 use crate::core::lease::{Lease, LeaseKind, Owner};
 use crate::core::reason::{Reason, ReasonKind};
@@ -145,6 +145,9 @@ fn member(name: &str, id: u32, last: u8) -> MemberCall {
         reasons: vec![],
         hop: Some(Hop::new([2, 0, 0, 0, 0, last], [2, 0, 0, 0, 0, 250], 2)),
         load: None,
+        observed: Some(Observed { over: Duration::from_secs(300), opened: 2 * u64::from(last), bytes: 1000 }),
+        empty_since: None,
+        why: "nothing stands against it".into(),
     }
 }
 

@@ -343,6 +343,8 @@ pub enum EventKind {
     Renamed,
     /// A lease's service is gone from the configuration.
     LeaseIdle,
+    /// The last flow of a member that was taken out has ended.
+    Emptied,
     /// A lease ends soon.
     LeaseEnding,
     /// A lease's time is over.
@@ -468,6 +470,19 @@ pub struct Load {
     pub opened: u64,
     /// Active flows: opened less closed.
     pub active: u64,
+    /// Bytes of frames both ways, counted as `opened`.
+    pub bytes: u64,
+}
+
+/// What a member got in a span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The span; at most about five minutes.
+    pub over: std::time::Duration,
+    /// New flows.
+    pub opened: u64,
+    /// Bytes of frames both ways.
+    pub bytes: u64,
 }
 
 /// What is known of a server's memory.
@@ -552,6 +567,12 @@ pub struct MemberCall {
     pub hop: Option<Hop>,
     /// Its flows when they were last counted; `None` before.
     pub load: Option<Load>,
+    /// What it really got lately; `None` before the second count.
+    pub observed: Option<Observed>,
+    /// If it was taken out: since when it has had no flow, as far as it was looked.
+    pub empty_since: Option<Time>,
+    /// Why it was last taken in or out, in words.
+    pub why: String,
 }
 
 impl MemberCall {

@@ -146,7 +146,8 @@ impl Core {
                     (false, true) => EventKind::BackupStandby,
                     (false, false) => EventKind::OutOfRotation,
                 };
-                changes.push((name.clone(), kind, rotation_cause(slots > 0, &member.reasons)));
+                member.why = rotation_cause(slots > 0, &member.reasons);
+                changes.push((name.clone(), kind, member.why.clone()));
             }
         }
         for (name, kind, cause) in changes {

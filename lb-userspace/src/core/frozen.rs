@@ -94,6 +94,9 @@ impl Frozen<'_> {
             reasons,
             hop: held.map(|(_, m)| m.hop).filter(lb_common::abi::Hop::is_resolved),
             load: None,
+            observed: None,
+            empty_since: None,
+            why: "as the daemon left it".to_owned(),
         })
     }
 }

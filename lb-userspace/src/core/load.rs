@@ -9,6 +9,7 @@ impl Core {
     /// Takes a count. Who is not in it keeps nothing from the last one: an old figure would be taken for a new one.
     pub(super) fn take_load(&mut self, mut loads: BTreeMap<MemberName, Load>) {
         loads.retain(|name, _| self.members.contains_key(name));
+        self.follow_trails(&loads);
         self.loads = loads;
     }
 }

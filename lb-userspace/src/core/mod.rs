@@ -37,6 +37,7 @@ mod roll_call;
 pub mod schedule;
 mod suspicion;
 pub mod tables;
+mod trail;
 mod watched;
 mod weighing;
 pub mod weight;
@@ -94,6 +95,8 @@ pub struct Core {
     boot_id: String,
     /// Flows of the members at the last count.
     loads: BTreeMap<MemberName, Load>,
+    /// What those were lately.
+    trails: BTreeMap<MemberName, trail::Trail>,
     /// Factors of weights, by service.
     shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
     /// Services whose factors are to be looked at.
@@ -155,6 +158,7 @@ impl Core {
             last_reading: 0,
             boot_id: String::new(),
             loads: BTreeMap::new(),
+            trails: BTreeMap::new(),
             shedding: BTreeMap::new(),
             shed_due: BTreeSet::new(),
             stuck: BTreeSet::new(),

@@ -39,8 +39,9 @@ impl Core {
         // Without an id only between a reload and the end of the list under way.
         let id = info.map_or(u32::MAX, |info| info.id);
         let member = |m: &Member| {
-            let load = self.loads.get(&MemberName::of(service, m)).copied();
-            Some(MemberCall { load, ..self.member_call(id, m, self.watched(service, m)?, now) })
+            let name = MemberName::of(service, m);
+            let (load, observed) = (self.loads.get(&name).copied(), self.observed(&name));
+            Some(MemberCall { load, observed, ..self.member_call(id, m, self.members.get(&name)?, now) })
         };
         let resort = self.resorts.get(&service.name).copied().unwrap_or_default();
         ServiceCall {
@@ -73,6 +74,9 @@ impl Core {
             reasons: member.reasons.iter().map(|r| r.seen_at(now)).collect(),
             hop: self.hops.usable(member.endpoint.address).ok(),
             load: None,
+            observed: None,
+            empty_since: member.empty_since.map(|at| at.seen_at(now)),
+            why: member.why.clone(),
         }
     }
 }

@@ -59,6 +59,10 @@ pub struct Watched {
     pub in_rotation: bool,
     /// Since when.
     pub since: Time,
+    /// Why, in words.
+    pub why: String,
+    /// If it was taken out: since when it has had no flow.
+    pub empty_since: Option<Time>,
 }
 
 impl Watched {
@@ -83,6 +87,8 @@ impl Watched {
             ramp: None,
             in_rotation: false,
             since: now,
+            why: String::new(),
+            empty_since: None,
         }
     }
 }

@@ -59,7 +59,8 @@ pub fn loads(call: &RollCall, counters: &Counters) -> BTreeMap<MemberName, Load>
     let load = members.filter_map(|(service, member)| {
         let counted = counters.members.get(&member.id?)?;
         let name = MemberName { service: service.name.clone(), backend: member.backend.clone() };
-        Some((name, Load { opened: counted.stats.opened, active: counted.active() }))
+        let bytes = counted.forward.bytes.saturating_add(counted.reverse.bytes);
+        Some((name, Load { opened: counted.stats.opened, active: counted.active(), bytes }))
     });
     load.collect()
 }

@@ -172,6 +172,9 @@ pub struct BackendStatus {
     pub standby: bool,
     /// Since when it has been in or out.
     pub since: Timestamp,
+    /// Why, in words; empty if it is as this daemon found it.
+    #[serde(default)]
+    pub since_cause: String,
     /// `unknown`, `up` or `down`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub health: Health,
@@ -184,18 +187,43 @@ pub struct BackendStatus {
     pub weight_configured: u16,
     /// The weight in force, in the same unit.
     pub weight_effective: f64,
-    /// Its share of the service's new flows, 0 to 1.
+    /// Its share of the service's configured weights, 0 to 1.
+    #[serde(default)]
+    pub share_configured: f64,
+    /// Its share of the service's new flows by the live table, 0 to 1.
     pub share: f64,
+    /// What it really got lately; null until flows were counted twice.
+    #[serde(default)]
+    pub observed: Option<ObservedStatus>,
     /// Flows that are open now.
     pub flows_active: u64,
     /// Flows opened since the data plane was created.
     pub flows_opened: u64,
+    /// If it was drained or is in maintenance: since when it has had no flow. Looked at every ten seconds.
+    #[serde(default)]
+    pub empty_since: Option<Timestamp>,
     /// Why its weight is lowered, or what is unverified.
     pub reasons: Vec<ReasonStatus>,
     /// The last probe; null if there was none.
     pub last_probe: Option<LastProbe>,
     /// Where its frames go; null while unresolved.
     pub next_hop: Option<NextHop>,
+}
+
+/// What a backend got of a service lately.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ObservedStatus {
+    /// In so many seconds; at most about 300.
+    pub seconds: f64,
+    /// New flows.
+    pub flows_opened: u64,
+    /// Their share of the service's, 0 to 1; null if it had none.
+    pub share_flows: Option<f64>,
+    /// Bytes of frames both ways.
+    pub bytes: u64,
+    /// Their share of the service's, 0 to 1; null if it had none.
+    pub share_bytes: Option<f64>,
 }
 
 /// A next hop.
@@ -274,11 +302,7 @@ pub struct BackendReport {
 pub struct EventStatus {
     /// When it happened.
     pub time: Timestamp,
-    /// `up`, `down`, `in_rotation`, `out_of_rotation`, `unverified`, `drained`, `maintenance`, `lease_extended`,
-    /// `renamed`, `lease_idle`, `lease_ending`, `lease_ended`, `restored`, `recalled`, `too_few`, `return_failed`, `removed`, `returned`,
-    /// `forgotten`, `decommissioned`, `overdue`, `memory_short`, `memory_ample`, `memory_unknown`, `memory_ends`,
-    /// `memory_holds`, `shed`, `shedding_stuck`, `advised`, `advice_silent`, `backup_standby`, `ramping`, `ramped`, `drift_found`, `drift_repaired`, `drift_left`, `alert_fired`,
-    /// `alert_resolved`, `alert_delivered`, `alert_acknowledged` or `alert_ack_ended`; later versions add kinds.
+    /// What it was, as the table of events in docs/operations.md names it; later versions add kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: EventKind,
     /// Why, in words.
@@ -428,13 +452,18 @@ impl ServiceStatus {
     fn new(call: &ServiceCall, view: &View, counters: &Counters) -> Self {
         let service: Option<&Service> = view.config.services.iter().find(|s| s.name == call.name);
         let owner = service.and_then(|s| s.owner.clone());
+        let weights = call.members.iter().map(|m| u64::from(m.weight)).sum();
+        let totals =
+            call.members.iter().filter_map(|m| m.observed).fold((0, 0), |sum, o| (sum.0 + o.opened, sum.1 + o.bytes));
         let backends: Vec<_> = (call.members.iter())
             .map(|m| {
                 let configured = view.config.backends.get(&m.backend).and_then(|b| b.owner.clone());
                 let counted = m.id.and_then(|id| counters.members.get(&id)).copied().unwrap_or_default();
                 let memory = view.roll_call.memory.iter().find(|memory| memory.backend == m.backend);
                 let memory = memory.map(MemoryStatus::from);
-                BackendStatus { memory, ..BackendStatus::new(m, configured.or_else(|| owner.clone()), &counted) }
+                let (share_configured, observed) = (share(m.weight.into(), weights), observed(m, &totals));
+                let own = BackendStatus::new(m, configured.or_else(|| owner.clone()), &counted);
+                BackendStatus { memory, share_configured: share_configured.unwrap_or(0.0), observed, ..own }
             })
             .collect();
         Self {
@@ -450,6 +479,21 @@ impl ServiceStatus {
     }
 }
 
+fn share(part: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| part as f64 / of as f64)
+}
+
+fn observed(call: &MemberCall, (flows, bytes): &(u64, u64)) -> Option<ObservedStatus> {
+    let seen = call.observed?;
+    Some(ObservedStatus {
+        seconds: seen.over.as_secs_f64(),
+        flows_opened: seen.opened,
+        share_flows: share(seen.opened, *flows),
+        bytes: seen.bytes,
+        share_bytes: share(seen.bytes, *bytes),
+    })
+}
+
 impl BackendStatus {
     fn new(call: &MemberCall, owner: Option<String>, counters: &MemberCounters) -> Self {
         Self {
@@ -461,14 +505,18 @@ impl BackendStatus {
             in_rotation: call.in_rotation,
             standby: call.is_standby(),
             since: timestamp(call.since),
+            since_cause: call.why.clone(),
             health: call.health,
             streak: call.streak,
             memory: None,
             weight_configured: call.weight,
             weight_effective: f64::from(call.effective) / 256.0,
+            share_configured: 0.0,
             share: call.share,
+            observed: None,
             flows_active: counters.active(),
             flows_opened: counters.stats.opened,
+            empty_since: call.empty_since.map(timestamp),
             reasons: call.reasons.iter().map(ReasonStatus::new).collect(),
             last_probe: call.last_probe.as_ref().map(|p| LastProbe {
                 time: timestamp(p.time),
