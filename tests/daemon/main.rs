@@ -18,4 +18,5 @@ mod record;
 mod repair;
 mod stage;
 mod start;
+mod tiers;
 mod watch;
