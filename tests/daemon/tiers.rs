@@ -90,7 +90,7 @@ fn panic_sends_new_flows_to_all_until_the_first_is_up() {
     assert!(web4(&status)["panic_since"].is_string(), "{:#}", web4(&status));
     for backend in ["b1", "b2"] {
         let member = member(&status, "web4", backend);
-        assert_eq!((&member["health"], &member["share"]), (&Value::from("down"), &Value::from(0.5)), "{member:#}");
+        assert_eq!((&member["health"], &member["weight_effective"]), (&"down".into(), &1.0.into()), "{member:#}");
     }
     let check = stage.rollcall.cli(&stage.bed, &["check"]);
     assert_eq!(check.code, 2, "{check:?}");

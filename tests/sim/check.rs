@@ -8,6 +8,7 @@ use rollcall::core::api::Time;
 use rollcall::core::reason::ReasonKind;
 
 use crate::leases;
+use crate::limits;
 use crate::resort;
 use crate::world::World;
 
@@ -27,6 +28,7 @@ impl World {
         let call = self.core.roll_call(self.now);
         leases::check(self, &call);
         resort::check(self, &call);
+        limits::check(&call);
         if call.settled {
             assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
         }

@@ -104,6 +104,7 @@ pub fn random(rng: &mut StdRng) -> Config {
         let moved = config.backends.get_mut(&backend(n).name).expect("there are 20");
         moved.ipv4 = Some(Ipv4Addr::new(10, 0, 0, 100 + n));
     }
+    crate::limits::vary(rng, &mut config);
     for n in 1..=8u8 {
         let source = rng.random::<bool>().then(crate::memory::source);
         let asked = rng.random::<bool>().then(crate::advice::check);

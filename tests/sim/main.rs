@@ -10,6 +10,7 @@ mod check;
 mod configs;
 mod kernel;
 mod leases;
+mod limits;
 mod memory;
 mod owners;
 mod reload;

@@ -95,7 +95,7 @@ pub fn vary(rng: &mut StdRng, service: &mut Service) {
         }
     }
     service.panic = if rng.random_range(0..3) == 0 { Panic::All } else { Panic::Refuse };
-    service.slow_start = rng.random::<bool>().then(|| Duration::from_secs(rng.random_range(5..60)));
+    service.slow_start = rng.random::<bool>().then(|| Duration::from_secs(rng.random_range(5..30)));
 }
 
 /// Two primaries and a backup.

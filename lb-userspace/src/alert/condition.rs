@@ -75,6 +75,10 @@ pub enum Kind {
     BackupInUse,
     /// Nobody can serve, and all get new flows all the same.
     Panic,
+    /// A server has had as many flows as it may for a while.
+    AtLimit,
+    /// All members of a service that could serve have.
+    ServiceAtLimit,
     /// A server's memory is tight or exhausted.
     MemoryShort,
     /// A server's memory is going to run out.
@@ -113,7 +117,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -123,6 +127,8 @@ impl Kind {
         Self::NoneInRotation,
         Self::BackupInUse,
         Self::Panic,
+        Self::AtLimit,
+        Self::ServiceAtLimit,
         Self::MemoryShort,
         Self::MemoryEnds,
         Self::MemoryUnknown,
@@ -154,6 +160,8 @@ impl Kind {
             Self::NoneInRotation => "none_in_rotation",
             Self::BackupInUse => "backup_in_use",
             Self::Panic => "panic",
+            Self::AtLimit => "at_limit",
+            Self::ServiceAtLimit => "service_at_limit",
             Self::MemoryShort => "memory_short",
             Self::MemoryEnds => "memory_ends",
             Self::MemoryUnknown => "memory_unknown",
@@ -182,6 +190,7 @@ impl Kind {
             | Self::LeaseIdle
             | Self::TooFew
             | Self::BackupInUse
+            | Self::AtLimit
             | Self::MemoryShort
             | Self::MemoryUnknown
             | Self::AgentSilent
@@ -195,6 +204,7 @@ impl Kind {
             | Self::ReturnFailed
             | Self::NoneInRotation
             | Self::Panic
+            | Self::ServiceAtLimit
             | Self::MemoryEnds
             | Self::EdgeSuspected
             | Self::BadFile
@@ -209,10 +219,14 @@ impl Kind {
     /// How long it must stand before anybody is told. What probes say has been weighed already.
     pub(super) const fn hold(self) -> Duration {
         let seconds = match self {
-            Self::FileDiffers => 300,
+            Self::FileDiffers | Self::AtLimit => 300,
             // A start decides within its grace; a refused write is tried again at once.
             Self::TooFew | Self::NoneInRotation | Self::NotApplied | Self::RouteFailing => 10,
-            Self::FlowsNearFull | Self::PortsNearFull | Self::MemoryShort | Self::MemoryUnknown => 30,
+            Self::ServiceAtLimit
+            | Self::FlowsNearFull
+            | Self::PortsNearFull
+            | Self::MemoryShort
+            | Self::MemoryUnknown => 30,
             // What ends at its review ends by itself.
             Self::Overdue => 2,
             _ => 0,

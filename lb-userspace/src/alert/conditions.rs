@@ -79,6 +79,10 @@ fn rotation(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Ser
         let text = "no member can serve, so new flows go to all, although down";
         push(Kind::Panic, call.panic, format!("service {name}: {text}"));
     }
+    if call.at_limit.is_some() {
+        let text = "all members that could serve have as many flows as they may (max_flows)";
+        push(Kind::ServiceAtLimit, call.at_limit, format!("service {name}: {text}"));
+    }
     if call.backup_in_use.is_some() {
         let summary = format!("service {name}: no primary member can serve; its backups do");
         push(Kind::BackupInUse, call.backup_in_use, summary);
@@ -125,6 +129,10 @@ fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, 
             let summary = format!("{backend} in {service} is down: {}", reason.cause);
             push(Kind::BackendDown, format!("{service}/{backend}"), reason, summary);
         }
+    }
+    if let Some(reason) = member.reasons.iter().find(is(ReasonKind::AtLimit)) {
+        let summary = format!("{backend} in {service} gets no new flows: {}", reason.cause);
+        push(Kind::AtLimit, format!("{service}/{backend}"), reason, summary);
     }
     for reason in member.reasons.iter().filter(|r| r.is_overdue(now)) {
         // Under a lease, what else is wrong with it is being worked on until the lease ends.

@@ -407,8 +407,9 @@ pub(super) const KEYS: &[Key] = &[
         "integer, 1 to 4294967295",
         Means("what it carried before is the evidence"),
         "5000",
-        "Active flows, over all its services, that it can carry. Before a server is taken out, the others are measured \
-         by it; it refuses no flow.",
+        "Active flows, over all its services, that it can carry. At that number it gets no new ones, until it is back under \
+         90 %, unless all others that could serve are at theirs. Counted every ten seconds, so it may be exceeded between \
+         two counts. Before a server is taken out, the others are measured by it.",
     ),
     key(
         Backend,

@@ -189,6 +189,7 @@ pub(crate) fn view() -> View {
         listen: config.services[i].listen,
         backup_in_use: None,
         panic: None,
+        at_limit: None,
         members,
     };
     View {

@@ -28,6 +28,10 @@ pub fn findings(status: &Status) -> Vec<Finding> {
         if service.backup_in_use_since.is_some() {
             all.push(told(CheckState::Warning, format!("{}: no primary can serve: the backups do", service.name)));
         }
+        if service.at_limit_since.is_some() {
+            let text = "all backends that could serve have as many flows as they may";
+            all.push(new(CheckState::Critical, format!("{}: {text}", service.name)));
+        }
         if service.in_rotation == 0 {
             all.push(new(CheckState::Critical, format!("{}: no backend in rotation", service.name)));
         }
@@ -198,6 +202,7 @@ mod tests {
     #[case::standing_by(standing_by, CheckState::Ok, "")]
     #[case::backup_in_use(|s: &mut Status| s.services[0].backup_in_use_since = Some(s.time), CheckState::Warning, "www: no primary")]
     #[case::panic(|s: &mut Status| s.services[0].panic_since = Some(s.time), CheckState::Critical, "www: no backend can serve")]
+    #[case::at_limit(|s: &mut Status| s.services[0].at_limit_since = Some(s.time), CheckState::Critical, "www: all backends")]
     #[case::edge_suspected(suspected, CheckState::Critical, "www: the edge is suspected")]
     #[case::daemon_down(|s: &mut Status| s.daemon.running = false, CheckState::Critical, "the daemon is down")]
     #[case::warning(|s: &mut Status| warned(s, false), CheckState::Warning, "something")]

@@ -317,6 +317,14 @@ pub enum EventKind {
     Panic,
     /// It is over.
     PanicOver,
+    /// A server has as many flows as it may.
+    AtLimit,
+    /// It is well below that again.
+    BelowLimit,
+    /// All members of a service that could serve are at their limits.
+    ServiceAtLimit,
+    /// Not all are any more.
+    ServiceBelowLimit,
     /// A member came into rotation and gets its weight in steps.
     Ramping,
     /// It has its full weight.
@@ -528,6 +536,8 @@ pub struct ServiceCall {
     pub backup_in_use: Option<Time>,
     /// Since when all take new flows although down, because no member can serve.
     pub panic: Option<Time>,
+    /// Since when all its members that could serve are at their limits.
+    pub at_limit: Option<Time>,
     /// Members in the configuration's order.
     pub members: Vec<MemberCall>,
 }

@@ -58,7 +58,15 @@ impl Frozen<'_> {
             members.iter_mut().filter(|m| m.tier == Tier::Backup).for_each(|m| m.reasons.push(self.standby()));
         }
         let backup_in_use = (backups && !primaries).then_some(self.seen);
-        ServiceCall { name: service.name.clone(), id, listen: service.listen, backup_in_use, panic: None, members }
+        ServiceCall {
+            name: service.name.clone(),
+            id,
+            listen: service.listen,
+            backup_in_use,
+            panic: None,
+            at_limit: None,
+            members,
+        }
     }
 
     fn member(

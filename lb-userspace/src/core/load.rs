@@ -11,5 +11,8 @@ impl Core {
         loads.retain(|name, _| self.members.contains_key(name));
         self.follow_trails(&loads);
         self.loads = loads;
+        if let Some(config) = self.config.clone() {
+            self.follow_limits(&config);
+        }
     }
 }

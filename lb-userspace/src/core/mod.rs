@@ -24,6 +24,7 @@ pub mod hops;
 mod invariants;
 pub mod kernel;
 pub mod lease;
+mod limit;
 mod load;
 pub mod memory;
 pub mod ramp;
@@ -112,6 +113,10 @@ pub struct Core {
     resorts: BTreeMap<ServiceName, resort::Resort>,
     /// Services with nobody in rotation that would panic.
     forsaken: BTreeSet<ServiceName>,
+    /// Servers that have as many flows as they may.
+    limits: limit::Limits,
+    /// Services of which all members that could serve are at their limits, and since when.
+    crowded: BTreeMap<ServiceName, Time>,
     /// When each member on its way to its full weight takes the next step, CLOCK_BOOTTIME ms.
     ramping: BTreeMap<MemberName, u64>,
     cache: tables::Cache,
@@ -167,6 +172,8 @@ impl Core {
             suspected: BTreeMap::new(),
             resorts: BTreeMap::new(),
             forsaken: BTreeSet::new(),
+            limits: limit::Limits::default(),
+            crowded: BTreeMap::new(),
             ramping: BTreeMap::new(),
             cache: tables::Cache::default(),
             leaving: Leaving::new(),
@@ -226,6 +233,7 @@ impl Core {
         self.run_agents();
         self.run_resorts();
         self.run_ramps();
+        self.run_limits();
         self.weigh();
         self.run_shedding();
         self.run_recalls();
@@ -257,6 +265,7 @@ impl Core {
             self.hops.next_ms(),
             self.next_resort(),
             self.next_ramp(),
+            self.next_limit(),
         ];
         let at = at.into_iter().flatten().min()?;
         Some(self.now + std::time::Duration::from_millis(at.saturating_sub(self.now.boot_ms)))

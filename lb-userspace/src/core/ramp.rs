@@ -60,7 +60,7 @@ impl Core {
         if coming.is_empty() && !names.iter().any(|name| self.ramping.contains_key(name)) {
             return;
         }
-        let why_not = self.why_no_ramp(service, &coming);
+        let why_not = self.why_no_ramp(service, weighed, &coming);
         for (name, length) in coming {
             if why_not.is_none() {
                 self.set_ramp(name, Some(Ramp { since: self.now, length }));
@@ -111,17 +111,23 @@ impl Core {
     }
 
     /// Why nobody may be spared now, if so: `coming` are those who would begin.
-    fn why_no_ramp(&self, service: &Service, coming: &[(&MemberName, Duration)]) -> Option<String> {
+    fn why_no_ramp(
+        &self,
+        service: &Service,
+        weighed: &[Weighed],
+        coming: &[(&MemberName, Duration)],
+    ) -> Option<String> {
         if self.resorts.get(&service.name).is_some_and(|state| state.panic.is_some()) {
             return Some("no member can serve".to_owned());
         }
         let (mut full, mut all) = (0u64, 0u64);
-        for member in &service.members {
+        for (member, weighed) in service.members.iter().zip(weighed) {
             let weight = u64::from(member.weight.get());
             all += if member.tier == Tier::Primary { weight } else { 0 };
             let name = MemberName::of(service, member);
             let Some(watched) = self.members.get(&name) else { continue };
-            let is_full = watched.admitted && watched.ramp.is_none() && !coming.iter().any(|(c, _)| **c == name);
+            let takes_all = weighed.effective > 0 && watched.ramp.is_none() && !self.is_at_limit(&member.backend);
+            let is_full = takes_all && !coming.iter().any(|(c, _)| **c == name);
             if is_full && self.is_short(&member.backend) {
                 return Some(format!("the memory of {} is short", member.backend));
             }

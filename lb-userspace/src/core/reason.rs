@@ -67,6 +67,8 @@ pub enum ReasonKind {
     Returning,
     /// It came into rotation a short while ago and gets its weight in steps.
     Ramping,
+    /// Its server has as many flows as it may, and others of the service have not.
+    AtLimit,
     /// It is of the backup tier and stands by, because a primary member serves.
     Backup,
     /// No member can serve, and it gets new flows all the same. (The weight is not lowered; the roll call shows it.)
@@ -103,6 +105,7 @@ impl ReasonKind {
             Self::AgentDown => "agent_down",
             Self::Returning => "returning",
             Self::Ramping => "ramping",
+            Self::AtLimit => "at_limit",
             Self::Backup => "backup",
             Self::Panic => "panic",
         }

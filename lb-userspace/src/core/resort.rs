@@ -147,6 +147,7 @@ impl Core {
         let goes_on = |name: &ServiceName| config.services.iter().any(|s| s.name == *name);
         self.resorts.retain(|name, _| goes_on(name));
         self.forsaken.retain(goes_on);
+        self.crowded.retain(|name, _| goes_on(name));
     }
 
     /// When the next waiting is over, CLOCK_BOOTTIME ms.

@@ -50,6 +50,7 @@ impl Core {
             listen: service.listen,
             backup_in_use: resort.backup.map(|since| since.seen_at(now)),
             panic: resort.panic.map(|since| since.seen_at(now)),
+            at_limit: self.crowded.get(&service.name).map(|since| since.seen_at(now)),
             members: service.members.iter().filter_map(member).collect(),
         }
     }

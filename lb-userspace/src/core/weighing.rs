@@ -1,5 +1,5 @@
 //! Weighs the members of a service: each by its own facts ([`super::weight`]), then all together, by tier, last resort
-//! ([`super::resort`]) and slow start ([`super::ramp`]); what comes of it becomes reasons with a history.
+//! ([`super::resort`]), slow start ([`super::ramp`]) and limits ([`super::limit`]); what comes of it becomes reasons with a history.
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ impl Core {
             let mut weighed: Vec<Weighed> = service.members.iter().map(|m| self.weigh_member(service, m)).collect();
             self.resort(service, &mut weighed);
             self.ramp(&config, service, &mut weighed);
+            self.limit(service, &mut weighed);
             for (member, weighed) in service.members.iter().zip(weighed) {
                 self.take_weight(&config, service, member, weighed);
             }

@@ -162,6 +162,12 @@ impl Weighed {
         self.findings.push(Finding { kind: ReasonKind::Ramping, cause, terms: Some(terms) });
     }
 
+    /// Nothing, because its server has as many flows as it may.
+    pub fn limit(&mut self, cause: String) {
+        (self.unshed, self.effective) = (0, 0);
+        self.find(ReasonKind::AtLimit, cause);
+    }
+
     fn find(&mut self, kind: ReasonKind, cause: String) {
         self.findings.push(Finding { kind, cause, terms: None });
     }
@@ -185,7 +191,9 @@ pub fn with_history(
         let owner = owner.map(str::to_owned);
         match terms {
             None => {
-                let term = if kind.is_partial() { expected_out.max(PARTIAL) } else { expected_out };
+                // What is full passes as flows end, and is told of by an alert of its own.
+                let slow = kind.is_partial() || kind == ReasonKind::AtLimit;
+                let term = if slow { expected_out.max(PARTIAL) } else { expected_out };
                 let review_at = (!kind.is_standby()).then(|| since + term);
                 Reason { kind, since, cause, owner, review_at }
             }
@@ -219,7 +227,7 @@ mod tests {
             returning: bool,
             factor in 4u8..=16,
             advised in proptest::option::of(0u32..100),
-            place in 0u8..4,
+            place in 0u8..5,
             level in 1u8..FULL,
         ) {
             let origins = [
@@ -258,6 +266,7 @@ mod tests {
                 0 => weighed.stand_by(),
                 1 => weighed.let_in(configured),
                 2 => weighed.ramp(level, &Ramp { since: START, length: Duration::from_secs(30) }),
+                3 => weighed.limit("full".to_owned()),
                 _ => {}
             }
             let Weighed { unshed, effective, findings } = weighed;
@@ -266,7 +275,7 @@ mod tests {
             prop_assert!(effective == full || !findings.is_empty());
             prop_assert!(findings.starts_with(&alone.findings), "what stands against it is not forgotten");
             match place {
-                0 => prop_assert_eq!(effective, 0),
+                0 | 3 => prop_assert_eq!(effective, 0),
                 1 => prop_assert_eq!(effective, full),
                 2 => prop_assert!(effective <= alone.effective && (effective > 0) == alone.can_serve()),
                 _ => {}

@@ -127,6 +127,8 @@ impl Picture {
             | EventKind::OutOfRotation
             | EventKind::BackupInUse
             | EventKind::Panic
+            | EventKind::AtLimit
+            | EventKind::ServiceAtLimit
             | EventKind::EdgeSuspected
             | EventKind::ApplyFailed
             | EventKind::TooFew

@@ -125,6 +125,16 @@ fn backups_in_use_and_panic_are_told_with_their_service_and_since() {
 }
 
 #[test]
+fn limits_that_are_reached_are_told() {
+    let mut view = calm();
+    let full = Reason { kind: ReasonKind::AtLimit, cause: "9 active flows".into(), ..reason(&mut view).clone() };
+    view.roll_call.services[0].members[0].reasons = vec![full];
+    view.roll_call.services[1].at_limit = Some(before(8));
+    let wanted = ["at_limit/www/web-01", "backend_down/www/web-02", "service_at_limit/dns"];
+    assert_eq!(keys(&view, &Load::default()), only(wanted));
+}
+
+#[test]
 fn suspected_edge_stands_for_its_members() {
     let mut view = calm();
     let service = ServiceName::new("www").unwrap();

@@ -131,6 +131,9 @@ pub struct ServiceStatus {
     /// so.
     #[serde(default)]
     pub panic_since: Option<Timestamp>,
+    /// Since when all its backends that could serve have as many flows as they may (`max_flows`); null if it is not so.
+    #[serde(default)]
+    pub at_limit_since: Option<Timestamp>,
     /// Its backends in the configuration's order.
     pub backends: Vec<BackendStatus>,
 }
@@ -241,7 +244,7 @@ pub struct NextHop {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReasonStatus {
     /// Its kind: `probe_failed`, `not_yet_probed`, `no_next_hop`, `unverified`, `drained`,
-    /// `maintenance`, `returning`, `memory_short`, `advised`, `agent_down`, `ramping`, `backup`, `panic`; later versions add
+    /// `maintenance`, `returning`, `memory_short`, `advised`, `agent_down`, `ramping`, `at_limit`, `backup`, `panic`; later versions add
     /// kinds.
     #[cfg_attr(test, schemars(with = "String"))]
     pub kind: ReasonKind,
@@ -474,6 +477,7 @@ impl ServiceStatus {
             in_rotation: backends.iter().filter(|b| b.in_rotation).count(),
             backup_in_use_since: call.backup_in_use.map(timestamp),
             panic_since: call.panic.map(timestamp),
+            at_limit_since: call.at_limit.map(timestamp),
             backends,
         }
     }
