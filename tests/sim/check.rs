@@ -26,6 +26,7 @@ impl World {
             return;
         }
         let call = self.core.roll_call(self.now);
+        assert!(call.skews.is_empty() || !self.honest, "honest flows: {:#?}", call.skews);
         leases::check(self, &call);
         resort::check(self, &call);
         limits::check(&call);

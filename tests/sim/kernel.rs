@@ -226,6 +226,16 @@ impl Kernel {
         *self.opened.entry(member).or_default() += 1;
     }
 
+    /// A flow that comes and goes: by a slot of the n-th service, or by that of `truth`, where the kernel is not honest.
+    pub fn pass_flow(&mut self, nth: usize, pick: u32, truth: impl Fn(u32) -> u32) {
+        let Some(info) = self.services.values().nth(nth % self.services.len().max(1)) else { return };
+        let d = self.descriptors[&info.id];
+        if d.size() > 0 {
+            let member = self.slots[(d.offset() + pick % d.size()) as usize].expect("a slot that was written");
+            *self.opened.entry(truth(member)).or_default() += 1;
+        }
+    }
+
     /// The counters of a member.
     pub fn load(&self, member: u32) -> Load {
         let opened = self.opened.get(&member).copied().unwrap_or(0);

@@ -58,6 +58,11 @@ pub fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
     Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true, replace: false }
 }
 
+/// Drains a server.
+pub fn drain(world: &mut World, n: u8, length: Duration) {
+    world.take(asked(scope(n), LeaseKind::Drain, length)).expect("nothing stands against it");
+}
+
 /// A story's turn: some server is taken out, if the core lets it.
 pub fn take_some(world: &mut World) {
     let scope = some_scope(world);

@@ -8,6 +8,7 @@ mod advice;
 mod allocations;
 mod check;
 mod configs;
+mod distribution;
 mod kernel;
 mod leases;
 mod limits;
@@ -68,6 +69,7 @@ fn story(seed: u64) {
     for _ in 0..40 {
         let pause = Duration::from_millis(world.rng.random_range(0..4000));
         world.run(pause);
+        distribution::serve_some(&mut world);
         world.count_flows();
         happen(&mut world);
     }

@@ -85,6 +85,8 @@ pub struct World {
     pub removed: BTreeMap<Scope, Removed>,
     /// Counts boots of the host.
     pub boot: u32,
+    /// Whether the kernel picks members from its tables.
+    pub honest: bool,
     mark: Mark,
     config: Option<Arc<Config>>,
     followed: Vec<IpAddr>,
@@ -118,6 +120,7 @@ impl World {
             leases: BTreeMap::new(),
             removed: BTreeMap::new(),
             boot: 1,
+            honest: true,
             mark: Mark { time: Time { boot_ms: 0, wall_ms: 0 }, boot_id: String::new() },
             config: None,
             followed: Vec::new(),

@@ -89,6 +89,14 @@ pub enum Kind {
     AgentSilent,
     /// Less weight has not given a server more memory.
     SheddingStuck,
+    /// A member gets far less than its configured weight, and nothing is known against it.
+    ShareMissing,
+    /// New flows do not go where the table says.
+    DistributionOff,
+    /// A member answers far more slowly than it used to.
+    LatencyDegraded,
+    /// Connections to a member come to nothing.
+    ConnectionErrors,
     /// So many failed at once that the edge itself is suspected.
     EdgeSuspected,
     /// The file is not what runs.
@@ -117,7 +125,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -134,6 +142,10 @@ impl Kind {
         Self::MemoryUnknown,
         Self::AgentSilent,
         Self::SheddingStuck,
+        Self::ShareMissing,
+        Self::DistributionOff,
+        Self::LatencyDegraded,
+        Self::ConnectionErrors,
         Self::EdgeSuspected,
         Self::FileDiffers,
         Self::BadFile,
@@ -167,6 +179,10 @@ impl Kind {
             Self::MemoryUnknown => "memory_unknown",
             Self::AgentSilent => "agent_silent",
             Self::SheddingStuck => "shedding_stuck",
+            Self::ShareMissing => "share_missing",
+            Self::DistributionOff => "distribution_off",
+            Self::LatencyDegraded => "latency_degraded",
+            Self::ConnectionErrors => "connection_errors",
             Self::EdgeSuspected => "edge_suspected",
             Self::FileDiffers => "file_differs",
             Self::BadFile => "bad_file",
@@ -195,6 +211,9 @@ impl Kind {
             | Self::MemoryUnknown
             | Self::AgentSilent
             | Self::SheddingStuck
+            | Self::DistributionOff
+            | Self::LatencyDegraded
+            | Self::ConnectionErrors
             | Self::FileDiffers
             | Self::AuditDrift
             | Self::NotRecorded
@@ -206,6 +225,7 @@ impl Kind {
             | Self::Panic
             | Self::ServiceAtLimit
             | Self::MemoryEnds
+            | Self::ShareMissing
             | Self::EdgeSuspected
             | Self::BadFile
             | Self::NotApplied

@@ -64,6 +64,7 @@ pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
     }
     duties(&mut found, view, now);
     memory(&mut found, view);
+    skews(&mut found, view);
     file_and_warnings(&mut found, view);
     limits(&mut found, view, load);
     found
@@ -245,6 +246,23 @@ fn memory(found: &mut Vec<Condition>, view: &View) {
             service: Some(member.service.clone()),
             owner: service.and_then(|s| s.owner.clone()),
             ..Condition::of(Kind::SheddingStuck, format!("{}/{}", member.service, member.backend), summary)
+        });
+    }
+}
+
+fn skews(found: &mut Vec<Condition>, view: &View) {
+    for skew in &view.roll_call.skews {
+        let service = view.config.services.iter().find(|s| s.name == skew.service);
+        let (kind, subject) = match &skew.backend {
+            Some(backend) => (Kind::ShareMissing, format!("{}/{backend}", skew.service)),
+            None => (Kind::DistributionOff, skew.service.to_string()),
+        };
+        found.push(Condition {
+            backend: skew.backend.clone(),
+            service: Some(skew.service.clone()),
+            owner: service.and_then(|s| s.owner.clone()),
+            since: Some(skew.since),
+            ..Condition::of(kind, subject, format!("service {}: {}", skew.service, skew.words))
         });
     }
 }

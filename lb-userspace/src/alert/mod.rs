@@ -11,6 +11,7 @@ mod condition;
 mod conditions;
 mod message;
 mod schedule;
+mod signals;
 mod tracker;
 
 pub use ack::{Ack, AckAsked, AckRefusal, DEFAULT as ACK_DEFAULT};
@@ -18,4 +19,5 @@ pub use board::{Board, Firing, RouteState, Told};
 pub use condition::{Condition, Kind};
 pub use conditions::{Load, conditions};
 pub use message::{Message, Status};
+pub use signals::{Counted, Signals};
 pub use tracker::{Acknowledgement, Change, Delivery, Outcome, Saved, Tracker};

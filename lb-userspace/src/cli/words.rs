@@ -107,6 +107,8 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::AdviceSilent => "agent silent",
         EventKind::Shed => "weight for memory",
         EventKind::SheddingStuck => "shedding does NOT help",
+        EventKind::DistributionOff => "new flows astray",
+        EventKind::DistributionWell => "new flows as they should",
         EventKind::Overdue => "OVERDUE",
         EventKind::DaemonStarted => "daemon started",
         EventKind::DaemonStopped => "daemon stopped",

@@ -202,6 +202,7 @@ pub(crate) fn view() -> View {
             memory: vec![],
             stuck: vec![],
             silent_agents: vec![],
+            skews: vec![],
             suspicions: Vec::new(),
         },
         config: config.clone(),

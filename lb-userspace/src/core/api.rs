@@ -391,6 +391,10 @@ pub enum EventKind {
     Shed,
     /// Less weight did not give a server more memory.
     SheddingStuck,
+    /// New flows do not go where they should: by the live table, or by the configured weights.
+    DistributionOff,
+    /// They do again.
+    DistributionWell,
     /// A reason or a removal stands past its review.
     Overdue,
     /// Something else changed the maps, or took the program off.
@@ -458,6 +462,8 @@ pub struct RollCall {
     pub stuck: Vec<MemberName>,
     /// Agents that are asked for advice and do not answer.
     pub silent_agents: Vec<SilentAgent>,
+    /// Where new flows do not go where they should.
+    pub skews: Vec<Skew>,
 }
 
 /// A server's agent that does not answer.
@@ -469,6 +475,19 @@ pub struct SilentAgent {
     pub since: Time,
     /// Why the last question had no answer.
     pub why: String,
+}
+
+/// New flows that do not go where they should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skew {
+    /// Of which service.
+    pub service: ServiceName,
+    /// Who gets less than its configured weight, with nothing known against it; `None`: the live table is not followed.
+    pub backend: Option<BackendName>,
+    /// Since when.
+    pub since: Time,
+    /// What was counted, in words.
+    pub words: String,
 }
 
 /// Flows of a member at a count.

@@ -30,6 +30,7 @@ pub fn roll_call(
         leases: leases.iter().map(|lease| lease.seen_at(now)).collect(),
         removed: removed.to_vec(),
         memory: Vec::new(),
+        skews: Vec::new(),
         stuck: Vec::new(),
         silent_agents: Vec::new(),
     }

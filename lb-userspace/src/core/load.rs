@@ -10,6 +10,7 @@ impl Core {
     pub(super) fn take_load(&mut self, mut loads: BTreeMap<MemberName, Load>) {
         loads.retain(|name, _| self.members.contains_key(name));
         self.follow_trails(&loads);
+        self.judge_distribution(&loads);
         self.loads = loads;
         if let Some(config) = self.config.clone() {
             self.follow_limits(&config);

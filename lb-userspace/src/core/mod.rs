@@ -13,6 +13,7 @@ pub mod apply;
 mod configure;
 pub mod desired;
 pub mod diff;
+mod distribution;
 pub mod drift;
 mod encode;
 mod facts;
@@ -36,6 +37,7 @@ mod resort;
 mod review;
 mod roll_call;
 pub mod schedule;
+pub mod streak;
 mod suspicion;
 pub mod tables;
 mod trail;
@@ -47,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::abi::MAX_LINKS;
+use lb_common::abi::{Descriptor, MAX_LINKS};
 
 use self::api::{Event, EventKind, Input, Leaving, Load, MemberName, Output, Scope, Suspicion, Time};
 use self::apply::Kernel;
@@ -98,6 +100,10 @@ pub struct Core {
     loads: BTreeMap<MemberName, Load>,
     /// What those were lately.
     trails: BTreeMap<MemberName, trail::Trail>,
+    /// Members against which something was known since that count.
+    touched: BTreeSet<MemberName>,
+    /// Where new flows go, by service, and the table that they were picked from at that count.
+    spreads: BTreeMap<ServiceName, (distribution::Spread, Option<Descriptor>)>,
     /// Factors of weights, by service.
     shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
     /// Services whose factors are to be looked at.
@@ -164,6 +170,8 @@ impl Core {
             boot_id: String::new(),
             loads: BTreeMap::new(),
             trails: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            spreads: BTreeMap::new(),
             shedding: BTreeMap::new(),
             shed_due: BTreeSet::new(),
             stuck: BTreeSet::new(),

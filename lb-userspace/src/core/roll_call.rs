@@ -19,6 +19,7 @@ impl Core {
             memory: self.memory_calls(now),
             stuck: self.stuck.iter().cloned().collect(),
             silent_agents: self.silent_agents(now),
+            skews: self.skews(now),
             suspicions: self
                 .suspected
                 .values()

@@ -58,6 +58,9 @@ impl Core {
         (member.unshed, member.effective) = (unshed, effective);
         let before = std::mem::take(&mut member.reasons);
         let reasons = with_history(findings, &before, owner, service.expected_out, self.now);
+        if !before.is_empty() || !reasons.is_empty() {
+            self.touched.insert(name.clone());
+        }
         member.reasons = reasons.clone();
         let stands_by = effective == 0 && is_standby(reasons.iter().map(|r| r.kind));
         let before_that = std::mem::replace(&mut member.stands_by, stands_by);

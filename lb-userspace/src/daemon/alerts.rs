@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lb_common::abi::MemberStats;
 use nix::unistd::{Uid, User, gethostname};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
@@ -20,7 +21,8 @@ use super::handle::AckRequest;
 use super::upkeep::Report;
 use super::{clock, crash, who};
 use crate::alert::{
-    AckAsked, AckRefusal, Board, Condition, Delivery, Firing, Load, Message, Outcome, Tracker, conditions,
+    AckAsked, AckRefusal, Board, Condition, Counted, Delivery, Firing, Load, Message, Outcome, Signals, Tracker,
+    conditions,
 };
 use crate::config::model::{AlertRoute, RouteName};
 use crate::control::daemon::{Actor, AlertAck, ControlError, ErrorCode, RouteTest, View};
@@ -47,6 +49,7 @@ pub struct Alerts {
     workers: BTreeMap<RouteName, Worker>,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     load: Load,
+    signals: Signals,
     looks: u64,
     /// Why `alerts.json` cannot be written, if so.
     unsaved: Option<String>,
@@ -95,6 +98,7 @@ impl Alerts {
             workers: BTreeMap::new(),
             outcomes: mpsc::channel(QUEUE),
             load: Load::default(),
+            signals: Signals::default(),
             looks: 0,
             unsaved: None,
             trouble: None,
@@ -136,6 +140,9 @@ impl Alerts {
         let now = clock::now();
         let mut found = conditions(&view, &self.load, now);
         found.extend(self.unsaved.as_deref().map(Condition::unsaved));
+        self.signals.look(&view);
+        let mut found = conditions(&view, &self.load, now);
+        found.extend(self.signals.conditions(&view));
         let changes = self.tracker.observe(found, routes, now);
         self.tell(changes.into_iter().map(Report::Alert));
         for delivery in self.tracker.due(routes, now) {
@@ -225,14 +232,25 @@ impl Alerts {
         let read = spawn_blocking(move || {
             let counters = reader.counters()?;
             let active = counters.members.iter().map(|(id, member)| (*id, member.active())).collect();
-            Ok::<_, crate::io::bpf::BpfError>(Load { kept: reader.kept()?, active })
+            let counted = counters.members.iter().map(|(id, member)| (*id, self::counted(&member.stats))).collect();
+            let load = Load { kept: reader.kept()?, active };
+            Ok::<(_, BTreeMap<u32, Counted>), crate::io::bpf::BpfError>((load, counted))
         });
         match read.await {
-            Ok(Ok(load)) => self.load = load,
+            Ok(Ok((load, counted))) => {
+                self.load = load;
+                let view = self.view.borrow().clone();
+                self.signals.count(&view, &counted, clock::now());
+            }
             Ok(Err(e)) => tracing::debug!("what is in use cannot be read: {e}"),
             Err(e) => tracing::debug!("what is in use was not read: {e}"),
         }
     }
+}
+
+fn counted(stats: &MemberStats) -> Counted {
+    let MemberStats { opened, unanswered, resets_backend, answers, answer_ns, .. } = *stats;
+    Counted { opened, unanswered, resets: resets_backend, answers, answer_ns }
 }
 
 impl Worker {

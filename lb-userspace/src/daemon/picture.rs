@@ -143,6 +143,7 @@ impl Picture {
             | EventKind::MemoryShort
             | EventKind::MemoryEnds
             | EventKind::SheddingStuck
+            | EventKind::DistributionOff
             | EventKind::AlertFired
             | EventKind::AlertAckEnded => tracing::warn!(backend, service, "{kind:?}: {cause}"),
             _ => tracing::info!(backend, service, "{kind:?}: {cause}"),

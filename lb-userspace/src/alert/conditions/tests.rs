@@ -5,7 +5,7 @@ use super::*;
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::Warning;
 use crate::control::testing::{self, before};
-use crate::core::api::{LastProbe, MemberName, MemoryCall, SilentAgent, Suspicion};
+use crate::core::api::{LastProbe, MemberName, MemoryCall, SilentAgent, Skew, Suspicion};
 use crate::core::removed::Removed;
 
 fn keys(view: &View, load: &Load) -> BTreeSet<String> {
@@ -238,4 +238,23 @@ fn agent_that_does_not_answer_is_told_unless_its_server_is_leased() {
     lease.scope.backend = BackendName::new("web-01").unwrap();
     view.roll_call.leases = vec![lease];
     assert!(!keys(&view, &Load::default()).contains("agent_silent/*/web-01"));
+}
+
+#[test]
+fn flows_that_go_astray_are_told_of_who_loses_and_of_the_table() {
+    let mut view = calm();
+    let skew = |backend: Option<&str>| Skew {
+        service: ServiceName::new("www").unwrap(),
+        backend: backend.and_then(BackendName::new),
+        since: before(180),
+        words: "web-03 got 0.0 %".into(),
+    };
+    view.roll_call.skews = vec![skew(None), skew(Some("web-03"))];
+    let wanted = ["backend_down/www/web-02", "distribution_off/www", "share_missing/www/web-03"];
+    assert_eq!(keys(&view, &Load::default()), only(wanted));
+    let found = conditions(&view, &Load::default(), view.roll_call.time);
+    let lost = found.iter().find(|c| c.kind == Kind::ShareMissing).unwrap();
+    assert_eq!(lost.summary, "service www: web-03 got 0.0 %");
+    assert_eq!((lost.owner.as_deref(), lost.since), (Some("web team"), Some(before(180))));
+    assert_eq!(lost.kind.severity(), crate::config::model::Severity::Critical);
 }
