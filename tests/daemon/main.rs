@@ -4,6 +4,7 @@
 mod acks;
 mod alerts;
 mod boot;
+mod capacity;
 mod conflict;
 mod deadman;
 mod edits;

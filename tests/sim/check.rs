@@ -7,10 +7,8 @@ use rollcall::config::model::Listen;
 use rollcall::core::api::Time;
 use rollcall::core::reason::ReasonKind;
 
-use crate::leases;
-use crate::limits;
-use crate::resort;
 use crate::world::World;
+use crate::{capacity, leases, limits, resort};
 
 /// Since when each reason stands: by what the member is, not by its name, since a reload may rename it, or give the name
 /// to something else.
@@ -30,6 +28,7 @@ impl World {
         leases::check(self, &call);
         resort::check(self, &call);
         limits::check(&call);
+        capacity::check(self, &call);
         if call.settled {
             assert_eq!(&self.kernel.read_state(), self.core.desired(), "settled, but the maps differ");
         }

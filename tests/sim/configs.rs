@@ -110,6 +110,7 @@ pub fn random(rng: &mut StdRng) -> Config {
         let asked = rng.random::<bool>().then(crate::advice::check);
         let backend = config.backends.get_mut(&backend(n).name).expect("there are 20");
         (backend.memory, backend.agent_check) = (source, asked);
+        backend.max_flows = (rng.random_range(0..3) == 0).then(|| rng.random_range(1..40));
     }
     config
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use rollcall::config::model::{BackendName, Config, ServiceName};
 use rollcall::core::api::{EventKind, Input, RollCall, Scope};
+use rollcall::core::capacity::Consent;
 use rollcall::core::lease::{Asked, Lease, LeaseKind, Owner, Refusal};
 use rollcall::core::reason::ReasonKind;
 
@@ -55,7 +56,8 @@ pub fn scope(n: u8) -> Scope {
 
 pub fn asked(scope: Scope, kind: LeaseKind, length: Duration) -> Asked {
     let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
-    Asked { scope, kind, length, owner, reason: "kernel test".to_owned(), recallable: true, sure: true, replace: false }
+    let (reason, consent) = ("kernel test".to_owned(), Consent::sure());
+    Asked { scope, kind, length, owner, reason, recallable: true, consent, replace: false }
 }
 
 /// Drains a server.
@@ -296,13 +298,13 @@ fn server_that_must_not_be_called_back_stays_out_and_that_is_told_once() {
 #[test]
 fn lease_that_would_leave_too_few_or_one_is_refused_or_questioned() {
     let mut world = running(2);
-    let unsure = Asked { sure: false, ..asked(scope(2), LeaseKind::Drain, MINUTE) };
+    let unsure = Asked { consent: Consent::default(), ..asked(scope(2), LeaseKind::Drain, MINUTE) };
     let Err(Refusal::Unconfirmed(why)) = world.take(unsure.clone()) else { panic!("one would be left") };
-    assert!(why.contains("web-1 would take every new flow alone"), "{why}");
-    world.take(Asked { sure: true, ..unsure.clone() }).unwrap();
+    assert!(why.contains("web-1 alone is left in rotation"), "{why}");
+    world.take(Asked { consent: Consent::sure(), ..unsure.clone() }).unwrap();
     world.run(SECOND);
     let Err(Refusal::TooFew(why)) = world.take(asked(scope(1), LeaseKind::Drain, MINUTE)) else { panic!("none") };
-    assert!(why.contains("0 of 2 would stay"), "{why}");
+    assert!(why.contains("0 left in rotation, and min_in_rotation is 1"), "{why}");
     // Who is out already is not missed again.
     world.take(asked(scope(2), LeaseKind::Maintenance, MINUTE)).unwrap();
 }

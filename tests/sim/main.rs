@@ -6,6 +6,7 @@
 
 mod advice;
 mod allocations;
+mod capacity;
 mod check;
 mod configs;
 mod distribution;
@@ -71,6 +72,7 @@ fn story(seed: u64) {
         world.run(pause);
         distribution::serve_some(&mut world);
         world.count_flows();
+        capacity::check_counted(&world);
         happen(&mut world);
     }
     world.faults = Faults::default();
@@ -102,7 +104,7 @@ fn happen(world: &mut World) {
     let last = world.rng.random_range(1..=8u8);
     let v4 = IpAddr::from([10, 0, 0, last]);
     let v6 = configs::backend(last).ipv6.map(IpAddr::from).unwrap();
-    match world.rng.random_range(0..29) {
+    match world.rng.random_range(0..30) {
         16..=19 => leases::take_some(world),
         20 => leases::end_some(world),
         21 => leases::forget_some(world),
@@ -116,6 +118,7 @@ fn happen(world: &mut World) {
         24 => advice::change_some(world),
         25 => renames::fail_some(world),
         26 if world.rng.random_range(0..12) == 0 => leases::wait_long(world),
+        29 => capacity::risk_some(world),
         0..=2 => drop(world.dead.insert(v4)),
         3 => drop(world.dead.insert(v6)),
         4..=6 => drop((world.dead.remove(&v4), world.dead.remove(&v6))),

@@ -7,6 +7,7 @@ use rand::Rng;
 use rollcall::config::memory::{MemoryKind, MemorySource};
 use rollcall::config::model::Config;
 use rollcall::core::api::{EventKind, Scope};
+use rollcall::core::capacity::Consent;
 use rollcall::core::lease::{Asked, LeaseKind, Owner};
 use rollcall::core::memory::tracker::Memory;
 use rollcall::core::reason::ReasonKind;
@@ -66,7 +67,7 @@ fn drain(n: u8) -> Asked {
         owner: Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) },
         reason: "kernel test".to_owned(),
         recallable: true,
-        sure: true,
+        consent: Consent::sure(),
         replace: false,
     }
 }

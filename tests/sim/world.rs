@@ -10,13 +10,15 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rollcall::config::model::{BackendName, Config};
+use rollcall::config::model::{BackendName, Config, ServiceName};
 use rollcall::core::Core;
 use rollcall::core::api::{Author, Event, EventKind, Input, MemberCall, MemberName, Output, Scope, Store, Time};
-use rollcall::core::lease::{Asked, Lease, Mark, Refusal};
+use rollcall::core::guard::peak::Peak;
+use rollcall::core::lease::{Asked, Lease, Mark, Owner, Refusal};
 use rollcall::core::memory::advice::Advice;
 use rollcall::core::memory::sample::Sample;
 use rollcall::core::removed::Removed;
+use rollcall::core::risk::Risk;
 
 use crate::allocations;
 use crate::check::Reasons;
@@ -83,6 +85,8 @@ pub struct World {
     /// What outlives the daemon.
     pub leases: BTreeMap<Scope, Lease>,
     pub removed: BTreeMap<Scope, Removed>,
+    pub risks: BTreeMap<Option<ServiceName>, Risk>,
+    pub peaks: BTreeMap<BackendName, Peak>,
     /// Counts boots of the host.
     pub boot: u32,
     /// Whether the kernel picks members from its tables.
@@ -119,6 +123,8 @@ impl World {
             unchecked: false,
             leases: BTreeMap::new(),
             removed: BTreeMap::new(),
+            risks: BTreeMap::new(),
+            peaks: BTreeMap::new(),
             boot: 1,
             honest: true,
             mark: Mark { time: Time { boot_ms: 0, wall_ms: 0 }, boot_id: String::new() },
@@ -140,7 +146,11 @@ impl World {
             lease.carry_over(Some(&self.mark), &boot, now);
         }
         let (leases, removed) = (self.leases.values().cloned().collect(), self.removed.values().cloned().collect());
-        self.give(Input::Resume { leases, removed, before, boot_id: boot });
+        for risk in self.risks.values_mut() {
+            risk.carry_over(Some(&self.mark), &boot, now);
+        }
+        let (risks, peaks) = (self.risks.values().cloned().collect(), self.peaks.clone().into_iter().collect());
+        self.give(Input::Resume { leases, removed, before, boot_id: boot, risks, peaks });
         let state = Box::new(self.kernel.read_state());
         self.give(Input::Maps { meta: self.kernel.meta, state, adopted });
         self.give(Input::Configure(config, author("start")));
@@ -211,6 +221,15 @@ impl World {
         let lease = self.core.grant(asked, &self.boot_id(), self.now)?;
         let by = lease.owner.in_words();
         self.begin(lease, &by);
+        Ok(())
+    }
+
+    /// Accepts a risk, as the daemon does: stored, then in force.
+    pub fn accept(&mut self, service: Option<ServiceName>, length: Duration) -> Result<(), Refusal> {
+        let owner = Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) };
+        let risk = self.core.acceptable(service, length, owner, "known".to_owned(), &self.boot_id(), self.now)?;
+        self.risks.insert(risk.service.clone(), risk.clone());
+        self.give(Input::Accept(Box::new(risk)));
         Ok(())
     }
 
@@ -401,6 +420,8 @@ impl World {
             Store::DropLease(scope) => drop(self.leases.remove(&scope)),
             Store::PutRemoved(removed) => drop(self.removed.insert(removed.scope.clone(), removed)),
             Store::DropRemoved(scope) => drop(self.removed.remove(&scope)),
+            Store::DropRisk(service) => drop(self.risks.remove(&service)),
+            Store::PutPeaks(peaks) => self.peaks.extend(peaks),
         }
     }
 

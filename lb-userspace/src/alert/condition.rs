@@ -79,6 +79,11 @@ pub enum Kind {
     AtLimit,
     /// All members of a service that could serve have.
     ServiceAtLimit,
+    /// The loss of any one server could not be borne.
+    #[serde(rename = "n_minus_1")]
+    NMinusOne,
+    /// The others cannot carry the load of a server that is out.
+    Outgrown,
     /// A server's memory is tight or exhausted.
     MemoryShort,
     /// A server's memory is going to run out.
@@ -125,7 +130,7 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
@@ -137,6 +142,8 @@ impl Kind {
         Self::Panic,
         Self::AtLimit,
         Self::ServiceAtLimit,
+        Self::NMinusOne,
+        Self::Outgrown,
         Self::MemoryShort,
         Self::MemoryEnds,
         Self::MemoryUnknown,
@@ -174,6 +181,8 @@ impl Kind {
             Self::Panic => "panic",
             Self::AtLimit => "at_limit",
             Self::ServiceAtLimit => "service_at_limit",
+            Self::NMinusOne => "n_minus_1",
+            Self::Outgrown => "outgrown",
             Self::MemoryShort => "memory_short",
             Self::MemoryEnds => "memory_ends",
             Self::MemoryUnknown => "memory_unknown",
@@ -207,6 +216,7 @@ impl Kind {
             | Self::TooFew
             | Self::BackupInUse
             | Self::AtLimit
+            | Self::NMinusOne
             | Self::MemoryShort
             | Self::MemoryUnknown
             | Self::AgentSilent
@@ -224,6 +234,7 @@ impl Kind {
             | Self::NoneInRotation
             | Self::Panic
             | Self::ServiceAtLimit
+            | Self::Outgrown
             | Self::MemoryEnds
             | Self::ShareMissing
             | Self::EdgeSuspected

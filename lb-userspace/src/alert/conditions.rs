@@ -11,6 +11,7 @@ use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
 use crate::core::memory::forecast::Forecast;
 use crate::core::memory::tracker::Memory;
 use crate::core::reason::{Reason, ReasonKind};
+use crate::core::risk::Risk;
 
 /// How much is in use of what is limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub fn conditions(view: &View, load: &Load, now: Time) -> Vec<Condition> {
     for call in &view.roll_call.services {
         let service = view.config.services.iter().find(|s| s.name == call.name);
         rotation(&mut found, call, service);
+        capacity(&mut found, call, service, &view.roll_call.risks);
         let suspected = view.roll_call.suspicions.iter().any(|s| s.service == call.name);
         for member in &call.members {
             members(&mut found, call, member, suspected, now);
@@ -96,6 +98,24 @@ fn rotation(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Ser
         _ => return,
     };
     push(kind, None, summary);
+}
+
+fn capacity(found: &mut Vec<Condition>, call: &ServiceCall, service: Option<&Service>, risks: &[Risk]) {
+    let (name, owner) = (call.name.as_str(), service.and_then(|s| s.owner.clone()));
+    let mut push = |kind, since, summary: String| {
+        let (service, owner, since) = (Some(call.name.clone()), owner.clone(), Some(since));
+        found.push(Condition { service, owner, since, ..Condition::of(kind, name, summary) });
+    };
+    if let Some(n_minus_1) = &call.n_minus_1
+        && let Some(since) = n_minus_1.alarm
+        && !risks.iter().any(|risk| risk.covers(&call.name))
+    {
+        push(Kind::NMinusOne, since, format!("service {name}: N-1 is not met: {}", n_minus_1.evidence));
+    }
+    if let Some(outgrown) = &call.outgrown {
+        let summary = format!("{} is out, and the others cannot carry its load: {}", outgrown.scope, outgrown.evidence);
+        push(Kind::Outgrown, outgrown.since, summary);
+    }
 }
 
 fn members(found: &mut Vec<Condition>, call: &ServiceCall, member: &MemberCall, suspected: bool, now: Time) {

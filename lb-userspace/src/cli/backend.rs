@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table};
-use super::{Context, Outcome, frozen, lease, reload, source, status, words};
+use super::{Context, Outcome, consent, frozen, lease, reload, source, status, words};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::EventParams;
 use crate::control::daemon::{ControlError, Edit};
@@ -90,6 +90,8 @@ pub(super) enum Verb {
         /// Why it goes for good.
         #[arg(long, value_name = "TEXT", requires = "decommission")]
         reason: Option<String>,
+        #[command(flatten)]
+        consent: consent::Args,
     },
     /// Take a server out for a time: no new flows, those it has go on. It comes back by itself.
     #[command(after_help = lease::TAKE_HELP)]
@@ -122,6 +124,8 @@ pub(super) enum Verb {
         /// The new owner.
         #[arg(long, group = "change")]
         owner: Option<String>,
+        #[command(flatten)]
+        consent: consent::Args,
     },
 }
 
@@ -142,22 +146,39 @@ fn weight(text: &str) -> Result<NonZeroU16, String> {
 }
 
 pub(super) async fn run(context: &Context, verb: Verb) -> Outcome {
-    let edit = match verb {
+    let applied = match verb {
         Verb::List => return frozen::show(context, PATH, of_left, list).await,
         Verb::Show { name } => return show(context, &name).await,
         Verb::Add { name, addresses, services, port, weight, owner } => {
-            Edit::AddBackend { name, addresses, owner, services, port, weight }
+            edit(context, Edit::AddBackend { name, addresses, owner, services, port, weight }).await?
         }
-        Verb::Remove { name, service, reason, .. } => Edit::RemoveBackend { name, service, decommission: reason },
+        Verb::Remove { name, service, reason, consent, .. } => {
+            let remove = |consent| {
+                let (name, service, decommission) = (name.clone(), service.clone(), reason.clone());
+                Edit::RemoveBackend { name, service, decommission, consent }
+            };
+            let what = format!("remove {name}");
+            consent::ask(consent, &what, async |consent| edit(context, remove(consent)).await).await?
+        }
         Verb::Drain(args) => return lease::take(context, LeaseKind::Drain, args).await,
         Verb::Maintenance(args) => return lease::take(context, LeaseKind::Maintenance, args).await,
         Verb::Extend(args) => return lease::extend(context, args).await,
         Verb::Restore(target) => return lease::restore(context, target).await,
         Verb::Forget(target) => return lease::forget(context, target).await,
-        Verb::Set { name, service, weight, port, owner } => Edit::SetBackend { name, service, weight, port, owner },
+        Verb::Set { name, service, weight, port, owner, consent } => {
+            let set = |consent| {
+                let (name, service, owner) = (name.clone(), service.clone(), owner.clone());
+                Edit::SetBackend { name, service, weight, port, owner, consent }
+            };
+            let what = format!("change {name}");
+            consent::ask(consent, &what, async |consent| edit(context, set(consent)).await).await?
+        }
     };
-    let applied: Applied = context.client.post_json("/v1/edit", &edit).await?;
     context.output.show(applied, reload::render)
+}
+
+async fn edit(context: &Context, edit: Edit) -> Result<Applied, ControlError> {
+    context.client.post_json("/v1/edit", &edit).await
 }
 
 async fn show(context: &Context, name: &BackendName) -> Outcome {

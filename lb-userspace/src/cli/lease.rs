@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backend::name;
-use super::output::{self, Paint, Tone};
-use super::{Context, Outcome, words};
+use super::output::{Paint, Tone};
+use super::{Context, Outcome, consent, risk, words};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::{ControlError, Duty, ErrorCode};
 use crate::control::schema::{DutyDone, LeaseStatus};
@@ -21,7 +21,9 @@ Examples:
   rollcall backend maintenance web-02 --for 1h --reason 'new disk' --owner ada
 
 At its end, the server is probed and takes flows again by itself; if it does not answer, that is told. A drained server \
-comes back earlier if the others become too few (not with --no-recall).";
+comes back earlier if the others become too few, or can no longer carry its load (not with --no-recall).
+
+It is refused if the others cannot carry its load, by max_flows or by what they are known to have carried.";
 
 /// Which server, and where.
 #[derive(Debug, clap::Args)]
@@ -51,9 +53,8 @@ pub(super) struct Take {
     /// Not to be called back before the end, even if the others become too few.
     #[arg(long)]
     no_recall: bool,
-    /// Do it although it leaves a single server, or takes the place of somebody else's lease; without, that is asked.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: consent::Args,
 }
 
 /// More time.
@@ -89,30 +90,35 @@ pub(super) fn claimed(owner: Option<String>) -> Option<String> {
 }
 
 pub(super) async fn take(context: &Context, kind: LeaseKind, args: Take) -> Outcome {
-    let Take { target, length, reason, no_recall, yes } = args;
-    let duty = |sure, replace| Duty::Take {
+    let Take { target, length, reason, no_recall, consent } = args;
+    let consent = consent.checked()?;
+    let duty = |consent, replace| Duty::Take {
         scope: target.scope(),
         kind,
         for_ms: millis(length),
         reason: reason.clone(),
         owner: target.owner(),
         recallable: !no_recall,
-        sure,
+        consent,
         replace,
     };
-    let (mut sure, mut replace) = (yes, yes);
+    let (mut replace, mut consent) = (consent.sure, consent);
     loop {
         // Each of the two is asked once, with its own evidence.
-        let said = match ask(context, &duty(sure, replace)).await {
-            Err(e) if e.code == ErrorCode::Unconfirmed && !sure => (e, &mut sure),
-            Err(e) if e.code == ErrorCode::Held && !replace => (e, &mut replace),
+        let e = match ask(context, &duty(consent.clone(), replace)).await {
+            Err(e) if e.code == ErrorCode::Unconfirmed && !consent.sure => e,
+            Err(e) if e.code == ErrorCode::Held && !replace => e,
             done => return show(context, done?),
         };
         if !std::io::stdin().is_terminal() {
-            return Err(said.0);
+            return Err(e);
         }
-        confirm(&said.0, kind, &target.name)?;
-        *said.1 = true;
+        consent::confirm(&e, &format!("{} {}", kind.name(), target.name))?;
+        if e.code == ErrorCode::Held {
+            replace = true;
+        } else {
+            consent.sure = true;
+        }
     }
 }
 
@@ -139,18 +145,18 @@ fn show(context: &Context, done: DutyDone) -> Outcome {
     context.output.show(done, |done, paint| render(done, paint, Timestamp::now()))
 }
 
-fn confirm(evidence: &ControlError, kind: LeaseKind, name: &BackendName) -> Result<(), ControlError> {
-    let question = format!("{}. {} {name} all the same?", evidence.message, kind.name());
-    output::confirm(&question, evidence.code)
-}
-
-fn render(done: &DutyDone, paint: Paint, now: Timestamp) -> String {
+pub(super) fn render(done: &DutyDone, paint: Paint, now: Timestamp) -> String {
     let mut out = String::new();
     if let Some(lease) = &done.lease {
         out += &paint.text(Tone::Warn, &in_words(lease, now));
         out.push('\n');
         let undo = lease.service.as_ref().map(|s| format!(" --service {s}")).unwrap_or_default();
         out += &format!("  bring it back earlier: rollcall backend restore {}{undo}\n", lease.backend);
+    }
+    if let Some(risk) = &done.risk {
+        let place = risk.service.as_ref().map_or_else(|| "every service".to_owned(), |s| format!("service {s}"));
+        let (left, owner) = (words::since(now, risk.ends), risk::owner(risk));
+        out += &format!("{place} may be without N-1, accepted by {owner}, {left} left: {}\n", risk.reason);
     }
     for change in &done.changes {
         out += &format!("{change}\n");
@@ -210,7 +216,7 @@ mod tests {
     #[test]
     fn render_of_a_lease_says_who_how_long_why_and_how_to_end_it() {
         let now = "2026-11-21T10:18:00Z".parse().unwrap();
-        let done = DutyDone { lease: Some(lease()), changes: vec!["more".into()] };
+        let done = DutyDone { lease: Some(lease()), risk: None, changes: vec!["more".into()] };
         let expected = "\
 web-02 drained by ada, 12 m left: kernel test
   bring it back earlier: rollcall backend restore web-02
@@ -218,7 +224,7 @@ more
 ";
         assert_eq!(render(&done, Paint::PLAIN, now), expected);
         let narrow = LeaseStatus { service: ServiceName::new("api"), owner_claimed: true, ..lease() };
-        let done = DutyDone { lease: Some(narrow), changes: Vec::new() };
+        let done = DutyDone { lease: Some(narrow), risk: None, changes: Vec::new() };
         let text = render(&done, Paint::PLAIN, now);
         assert!(text.starts_with("web-02 in api drained by ada (claimed), 12 m left"), "{text}");
         assert!(text.contains("restore web-02 --service api\n"), "{text}");

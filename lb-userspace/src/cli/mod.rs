@@ -10,6 +10,7 @@ mod backend;
 mod check;
 mod completions;
 mod config;
+mod consent;
 mod doctor;
 mod down;
 mod events;
@@ -20,6 +21,7 @@ mod output;
 mod plain;
 mod reload;
 mod report;
+mod risk;
 mod run;
 mod service;
 mod source;
@@ -126,6 +128,9 @@ enum Verb {
     /// Alerts that fire, since when, whom they went to, and who works on them; or a test of the routes.
     #[command(visible_alias = "alerts", after_help = alert::HELP)]
     Alert(alert::Args),
+    /// To live without N-1 for a time: accept that, list what is accepted, withdraw it.
+    #[command(subcommand)]
+    Risk(risk::Verb),
     /// Look at backends, or change them: in the running state and in the file.
     #[command(subcommand)]
     Backend(backend::Verb),
@@ -205,6 +210,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Check => check::run(&context).await,
             Verb::Watch => watch::run(&context).await,
             Verb::Audit(args) => audit::run(&context, args).await,
+            Verb::Risk(verb) => risk::run(&context, verb).await,
             Verb::Alert(args) => alert::run(&context, args).await,
             Verb::Backend(verb) => backend::run(&context, verb).await,
             Verb::Service(verb) => service::run(&context, verb).await,

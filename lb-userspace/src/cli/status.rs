@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::output::{Paint, Tone};
 use super::table::{Cell, Table, wrap};
-use super::{Context, Outcome, alert, frozen, lease, words};
+use super::{Context, Outcome, alert, frozen, lease, risk, words};
 use crate::config::model::{ServiceName, Tier};
 use crate::control::schema::{BackendStatus, MemoryStatus, ReasonStatus, ServiceStatus, Status};
 use crate::core::api::Health;
@@ -257,7 +257,33 @@ pub(super) fn service(service: &ServiceStatus, now: Timestamp, paint: Paint) -> 
     table.leave_out_if_empty("SEEN");
     let heading = format!("{}  {}", service.name, listener(service));
     let owner = service.owner.as_ref().map(|o| format!("  owner {o}")).unwrap_or_default();
-    format!("{}{owner}\n{}", paint.text(Tone::Bold, &heading), table.render(2, paint))
+    let capacity: String = capacity(service, now)
+        .into_iter()
+        .map(|(tone, line)| format!("  {}\n", paint.text(tone, &prose(&line, paint))))
+        .collect();
+    format!("{}{owner}\n{}{capacity}", paint.text(Tone::Bold, &heading), table.render(2, paint))
+}
+
+/// What is to be said of a service's capacity: N-1, and leases that the others can no longer carry.
+fn capacity(service: &ServiceStatus, now: Timestamp) -> Vec<(Tone, String)> {
+    let n_minus_1 = service.n_minus_1.as_ref().map(|n| {
+        let (tone, verdict) = match n.verdict.as_str() {
+            "fits" => (Tone::Dim, "met".to_owned()),
+            "does_not_fit" => (Tone::Bad, format!("NOT met for {}", words::since(n.since, now))),
+            _ => (Tone::Dim, "cannot be told".to_owned()),
+        };
+        let accepted = n
+            .accepted
+            .as_ref()
+            .map(|r| format!(" (accepted by {}, {} left: {})", risk::owner(r), words::since(now, r.ends), r.reason));
+        let tone = if accepted.is_some() && tone == Tone::Bad { Tone::Warn } else { tone };
+        (tone, format!("N-1 {verdict}: {}{}", n.evidence, accepted.unwrap_or_default()))
+    });
+    let outgrown = service.outgrown.as_ref().map(|o| {
+        let since = words::since(o.since, now);
+        (Tone::Bad, format!("the others cannot carry the load of {} for {since}: {}", o.backend, o.evidence))
+    });
+    n_minus_1.into_iter().chain(outgrown).collect()
 }
 
 /// `192.0.2.10:80/tcp maglev`.
@@ -410,6 +436,30 @@ mod tests {
         assert_eq!(got, expected);
         let widest = got.lines().map(|line| line.chars().count()).max();
         assert!(widest <= width.or(Some(usize::MAX)), "{got}");
+    }
+
+    #[test]
+    fn capacity_of_a_service_is_told_below_its_table_with_who_accepted_it() {
+        let mut view = testing::view();
+        (view.roll_call.services[1].n_minus_1, view.roll_call.services[1].outgrown) = testing::capacity();
+        let told = |view: &crate::control::daemon::View| {
+            let text = render(&Status::new(view, &testing::counters()), Paint::PLAIN);
+            let lines: Vec<String> = text.lines().skip_while(|l| !l.starts_with("dns")).map(str::to_owned).collect();
+            lines[3..5].to_vec()
+        };
+        let evidence = "if web-01 is lost, web-02 would have 900 active flows instead of 450: its max_flows is 500";
+        assert_eq!(
+            told(&view),
+            [
+                format!("  N-1 NOT met for 3 m: {evidence}"),
+                "  the others cannot carry the load of web-03 for 3 m: service dns: web-02 would have 900 active flows \
+                 instead of 450: its max_flows is 500"
+                    .to_owned()
+            ]
+        );
+        view.roll_call.risks = vec![testing::risk()];
+        let accepted = " (accepted by ada (claimed), 30 d left: second server ordered)";
+        assert_eq!(told(&view)[0], format!("  N-1 NOT met for 3 m: {evidence}{accepted}"));
     }
 
     #[test]

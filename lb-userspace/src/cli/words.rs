@@ -93,6 +93,13 @@ pub(super) fn event(kind: EventKind) -> &'static str {
         EventKind::Restored => "restored",
         EventKind::Recalled => "called back",
         EventKind::TooFew => "TOO FEW left",
+        EventKind::Outgrown => "the rest CANNOT CARRY it",
+        EventKind::GuardOverridden => "guard OVERRIDDEN",
+        EventKind::NMinusOneUnmet => "N-1 NOT met",
+        EventKind::NMinusOneMet => "N-1 met",
+        EventKind::RiskAccepted => "risk accepted",
+        EventKind::RiskWithdrawn => "risk withdrawn",
+        EventKind::RiskEnded => "risk no longer accepted",
         EventKind::ReturnFailed => "RETURN FAILED",
         EventKind::Removed => "REMOVED",
         EventKind::Returned => "returned",
@@ -136,6 +143,7 @@ pub(super) fn event_tone(kind: EventKind) -> Tone {
         | EventKind::PanicOver
         | EventKind::Ramped
         | EventKind::DriftRepaired
+        | EventKind::NMinusOneMet
         | EventKind::WarningCleared
         | EventKind::AlertResolved => Tone::Good,
         EventKind::Down

@@ -14,7 +14,9 @@ use super::schema::{AuditReport, Events, Report};
 use crate::alert::{Board, Firing};
 use crate::config::model::{BackendName, Config, RouteName, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
+use crate::core::capacity::Consent;
 use crate::core::lease::{Lease, LeaseKind};
+use crate::core::risk::Risk;
 use crate::io::bpf::types::{Attached, Counters, FlowRecord};
 use crate::io::journal::EventQuery;
 
@@ -227,6 +229,9 @@ pub enum Edit {
         /// For good, and why: it is then not expected back.
         #[serde(default)]
         decommission: Option<String>,
+        /// What the caller knows of what stands against it.
+        #[serde(default)]
+        consent: Consent,
     },
     /// Change a membership or the server's owner.
     SetBackend {
@@ -240,6 +245,9 @@ pub enum Edit {
         port: Option<NonZeroU16>,
         /// New owner.
         owner: Option<String>,
+        /// What the caller knows of what stands against a new weight.
+        #[serde(default)]
+        consent: Consent,
     },
 }
 
@@ -261,8 +269,9 @@ pub enum Duty {
         owner: Option<String>,
         /// Whether it may be called back if the others become too few.
         recallable: bool,
-        /// Whether the caller has seen what stands against it.
-        sure: bool,
+        /// What the caller knows of what stands against it.
+        #[serde(default)]
+        consent: Consent,
         /// Whether it may take the place of a lease that somebody else holds.
         #[serde(default)]
         replace: bool,
@@ -290,6 +299,24 @@ pub enum Duty {
         /// Who asks, if the caller says so.
         owner: Option<String>,
     },
+    /// Accept, for a time, that a service is without N-1.
+    AcceptRisk {
+        /// Which; all if none is named.
+        service: Option<ServiceName>,
+        /// For how long, ms.
+        for_ms: u64,
+        /// Why.
+        reason: String,
+        /// Who answers for it, if the caller says so.
+        owner: Option<String>,
+    },
+    /// No longer accept that.
+    WithdrawRisk {
+        /// Which; the risk of all if none is named.
+        service: Option<ServiceName>,
+        /// Who asks, if the caller says so.
+        owner: Option<String>,
+    },
 }
 
 /// What came of a [`Duty`].
@@ -297,6 +324,8 @@ pub enum Duty {
 pub struct DutyOutcome {
     /// The lease that holds now, if one was asked for.
     pub lease: Option<Lease>,
+    /// The risk that is accepted now, if one was to be.
+    pub risk: Option<Risk>,
     /// What else there is to say, in words.
     pub changes: Vec<String>,
 }

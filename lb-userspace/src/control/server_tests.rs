@@ -23,6 +23,7 @@ use super::schema::{
 use super::testing::FakeDaemon;
 use super::{EventParams, FlowParams, MAX_REQUEST_BYTES, bind};
 use crate::config::model::{BackendName, RouteName};
+use crate::core::capacity::Consent;
 use crate::io::journal::EventQuery;
 
 pub(super) struct Running {
@@ -111,6 +112,7 @@ async fn edit_reaches_the_daemon_as_it_was_sent_with_the_peers_uid() {
         weight: std::num::NonZeroU16::new(3),
         port: None,
         owner: None,
+        consent: Consent::sure(),
     };
     let applied: Applied = running.client().post_json("/v1/edit", &edit).await.unwrap();
     assert_eq!(applied.revision, 12);

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lb_common::abi::{Hop, MemberStats, Reason as Verdict, Traffic};
+use lb_common::abi::{Hop, MemberStats, Reason as Refused, Traffic};
 use lb_common::conntrack::Phase;
 
 use super::daemon::{
@@ -18,10 +18,13 @@ use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, time
 use crate::alert::{Ack, Board, Firing, Kind, Load, RouteState, Told};
 use crate::config::model::*;
 use crate::core::api::{
-    Event, EventKind, Health, LastProbe, MemberCall, MemberName, Observed, RollCall, Scope, ServiceCall, Time,
+    Event, EventKind, Health, LastProbe, MemberCall, MemberName, NMinusOne, Observed, Outgrown, RollCall, Scope,
+    ServiceCall, Time,
 };
+use crate::core::guard::Verdict;
 use crate::core::lease::{Lease, LeaseKind, Owner};
 use crate::core::reason::{Reason, ReasonKind};
+use crate::core::risk::Risk;
 use crate::io::bpf::types::{Attached, Counters, FlowRecord, MemberCounters, Mode};
 use crate::io::journal::{Counted, EventQuery, Recorded, Sample};
 
@@ -191,6 +194,8 @@ pub(crate) fn view() -> View {
         panic: None,
         at_limit: None,
         members,
+        n_minus_1: None,
+        outgrown: None,
     };
     View {
         roll_call: RollCall {
@@ -200,6 +205,7 @@ pub(crate) fn view() -> View {
             leases: vec![],
             removed: vec![],
             memory: vec![],
+            risks: vec![],
             stuck: vec![],
             silent_agents: vec![],
             skews: vec![],
@@ -243,6 +249,33 @@ fn event(ago: u64, member: Option<(&str, &str)>, kind: EventKind, cause: &str) -
     Event { time: before(ago), backend, service, kind, by: None, cause: cause.into() }
 }
 
+/// N-1 of `dns` is not met, and it has outgrown a lease.
+pub(crate) fn capacity() -> (Option<NMinusOne>, Option<Outgrown>) {
+    let evidence = "web-02 would have 900 active flows instead of 450: its max_flows is 500";
+    let (since, scope) = (before(180), Scope { backend: backend_name("web-03"), service: None });
+    let n_minus_1 = NMinusOne {
+        verdict: Verdict::DoesNotFit,
+        lost: Some(backend_name("web-01")),
+        evidence: format!("if web-01 is lost, {evidence}"),
+        since,
+        alarm: Some(before(60)),
+    };
+    (Some(n_minus_1), Some(Outgrown { since, evidence: format!("service dns: {evidence}"), scope }))
+}
+
+/// `dns` may be without N-1.
+pub(crate) fn risk() -> Risk {
+    Risk {
+        service: ServiceName::new("dns"),
+        owner: Owner { name: "ada".into(), claimed: true, uid: 0, loginuid: None },
+        reason: "second server ordered".into(),
+        begun: before(60),
+        ends: NOW + Duration::from_secs(30 * 86_400),
+        granted_ms: 30 * 86_400_000,
+        boot_id: "this boot".into(),
+    }
+}
+
 /// A drain of `web-02`.
 pub(crate) fn lease() -> Lease {
     let begun = before(600);
@@ -256,6 +289,7 @@ pub(crate) fn lease() -> Lease {
         granted_ms: 1_800_000,
         boot_id: "b".into(),
         recallable: true,
+        overrode: None,
     }
 }
 
@@ -275,9 +309,9 @@ pub(crate) fn counters() -> Counters {
         stats,
     };
     Counters {
-        verdicts: BTreeMap::from([(Verdict::PassNotOurs, 4242), (Verdict::DropNoFlow, 7)]),
+        verdicts: BTreeMap::from([(Refused::PassNotOurs, 4242), (Refused::DropNoFlow, 7)]),
         members: BTreeMap::from([(1, web_01)]),
-        drops: BTreeMap::from([(7, BTreeMap::from([(Verdict::DropNoFlow, 7)]))]),
+        drops: BTreeMap::from([(7, BTreeMap::from([(Refused::DropNoFlow, 7)]))]),
     }
 }
 
@@ -441,7 +475,11 @@ impl Daemon for FakeDaemon {
 
     async fn duty(&self, duty: Duty, _: Actor) -> Result<DutyOutcome, ControlError> {
         self.0.lock().unwrap().duties.push(duty);
-        Ok(DutyOutcome { lease: None, changes: vec!["the drain of web-02 is over; it is probed now".into()] })
+        Ok(DutyOutcome {
+            lease: None,
+            risk: None,
+            changes: vec!["the drain of web-02 is over; it is probed now".into()],
+        })
     }
 
     async fn audit(&self, repair: Option<Actor>) -> Result<AuditReport, ControlError> {

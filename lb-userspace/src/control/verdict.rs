@@ -35,6 +35,15 @@ pub fn findings(status: &Status) -> Vec<Finding> {
         if service.in_rotation == 0 {
             all.push(new(CheckState::Critical, format!("{}: no backend in rotation", service.name)));
         }
+        if let Some(n_minus_1) = service.n_minus_1.as_ref().filter(|n| n.alarm_since.is_some() && n.accepted.is_none())
+        {
+            all.push(new(CheckState::Warning, format!("{}: N-1 is not met: {}", service.name, n_minus_1.evidence)));
+        }
+        if let Some(outgrown) = &service.outgrown {
+            let (name, backend) = (&service.name, &outgrown.backend);
+            let text = format!("{name}: the others cannot carry the load of {backend}: {}", outgrown.evidence);
+            all.push(new(CheckState::Critical, text));
+        }
         all.extend(service.backends.iter().flat_map(|b| member(status, service, b)));
     }
     for removed in &status.removed {

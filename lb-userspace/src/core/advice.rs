@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::api::{EventKind, Output, Scope, SilentAgent, Store, Time, millis};
+use super::capacity::Consent;
 use super::lease::{Asked, DEFAULT, Lease, LeaseKind, Owner, agent_of};
 use super::memory::advice::{Advice, Intent};
 use crate::config::memory::AgentCheck;
@@ -198,7 +199,7 @@ impl Core {
             owner: Owner { name, claimed: false, uid: NO_UID, loginuid: None },
             reason: why,
             recallable: true,
-            sure: true,
+            consent: Consent::sure(),
             replace: false,
         };
         match self.grant(asked, &self.boot_id, self.now) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use lb_common::abi::{Hop, MAX_LINKS, Meta};
 use serde::{Deserialize, Serialize};
 
+use super::guard::Verdict;
+use super::guard::peak::Peak;
 use super::kernel::{KernelState, MapOp, MemberId};
 use super::lease::Lease;
 use super::memory::advice::Advice;
@@ -16,6 +18,7 @@ use super::memory::sample::Sample;
 use super::memory::tracker::Memory;
 use super::reason::{self, Reason};
 use super::removed::Removed;
+use super::risk::Risk;
 use crate::config::memory::{AgentCheck, MemorySource};
 use crate::config::model::{BackendName, Config, Listen, Member, Probe, Service, ServiceName, Tier};
 
@@ -146,6 +149,10 @@ pub enum Input {
         removed: Vec<Removed>,
         /// This boot (`/proc/sys/kernel/random/boot_id`).
         boot_id: String,
+        /// Accepted risks, carried over into this boot.
+        risks: Vec<Risk>,
+        /// What servers are known to have carried.
+        peaks: Vec<(BackendName, Peak)>,
         /// What ran last, so that what is missing from the next configuration is noticed.
         before: Option<Arc<Config>>,
     },
@@ -188,6 +195,10 @@ pub enum Input {
     Restore(Scope, String),
     /// Someone, by name, lets go of what was removed.
     Forget(Scope, String),
+    /// A risk that [`super::Core::acceptable`] made is accepted; it is stored already.
+    Accept(Box<Risk>),
+    /// Someone, by name, no longer accepts the risk of this service, or of all.
+    Withdraw(Option<ServiceName>, String),
     /// MACs of the attached interfaces; empty while unknown.
     Links([u64; MAX_LINKS]),
     /// The next hop towards a backend's address; `Err` says why there is none.
@@ -270,7 +281,7 @@ pub enum Output {
 }
 
 /// Something that must outlive this daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// A lease that the core granted, for an agent.
     PutLease(Lease),
@@ -280,6 +291,10 @@ pub enum Store {
     PutRemoved(Removed),
     /// It is back, or let go.
     DropRemoved(Scope),
+    /// The risk of this service, or of all, is no longer accepted.
+    DropRisk(Option<ServiceName>),
+    /// What servers are known to have carried: evidence that may be lost.
+    PutPeaks(Vec<(BackendName, Peak)>),
 }
 
 /// A transition, with its cause.
@@ -363,8 +378,24 @@ pub enum EventKind {
     Recalled,
     /// Too few are left, and nobody can be called back.
     TooFew,
+    /// The others can no longer carry the load of a server that is out, and nobody can be called back.
+    Outgrown,
+    /// Something was done that the capacity guard refuses.
+    GuardOverridden,
+    /// The loss of one server of a service could not be borne.
+    #[serde(rename = "n_minus_1_unmet")]
+    NMinusOneUnmet,
+    /// It could be borne again, or that is no longer known.
+    #[serde(rename = "n_minus_1_met")]
+    NMinusOneMet,
     /// After a lease, the first probe failed.
     ReturnFailed,
+    /// Somebody accepted, for a time, that a service is without N-1.
+    RiskAccepted,
+    /// Somebody no longer does.
+    RiskWithdrawn,
+    /// Its time is over.
+    RiskEnded,
     /// A server left the configuration.
     Removed,
     /// A removed server is back in the configuration.
@@ -458,6 +489,8 @@ pub struct RollCall {
     pub removed: Vec<Removed>,
     /// Memory of the servers that are monitored.
     pub memory: Vec<MemoryCall>,
+    /// Risks that are accepted.
+    pub risks: Vec<Risk>,
     /// Members that less weight has not given more memory.
     pub stuck: Vec<MemberName>,
     /// Agents that are asked for advice and do not answer.
@@ -559,6 +592,36 @@ pub struct ServiceCall {
     pub at_limit: Option<Time>,
     /// Members in the configuration's order.
     pub members: Vec<MemberCall>,
+    /// Whether the loss of any one server could be borne; `None` until flows have been counted.
+    pub n_minus_1: Option<NMinusOne>,
+    /// Set while the others cannot carry the load of a server that is out and is not called back.
+    pub outgrown: Option<Outgrown>,
+}
+
+/// Whether a service could lose any one server: the worst case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NMinusOne {
+    /// Whether the others would carry it.
+    pub verdict: Verdict,
+    /// The server whose loss would be worst; `None`: nobody is in rotation.
+    pub lost: Option<BackendName>,
+    /// What the verdict rests on, in words.
+    pub evidence: String,
+    /// Since when the verdict has been this one.
+    pub since: Time,
+    /// Since when the alarm stands that it does not fit, if it does.
+    pub alarm: Option<Time>,
+}
+
+/// The others cannot carry the load of a server that is out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgrown {
+    /// Since when.
+    pub since: Time,
+    /// Who would have how much, in words.
+    pub evidence: String,
+    /// What the lease is on that keeps it out.
+    pub scope: Scope,
 }
 
 /// One member of the roll call.

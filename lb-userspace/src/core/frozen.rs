@@ -31,6 +31,7 @@ pub fn roll_call(
         removed: removed.to_vec(),
         memory: Vec::new(),
         skews: Vec::new(),
+        risks: Vec::new(),
         stuck: Vec::new(),
         silent_agents: Vec::new(),
     }
@@ -66,6 +67,8 @@ impl Frozen<'_> {
             backup_in_use,
             panic: None,
             at_limit: None,
+            n_minus_1: None,
+            outgrown: None,
             members,
         }
     }

@@ -34,6 +34,13 @@ pub struct Monitor {
     due_ms: u64,
 }
 
+impl Monitor {
+    /// What its samples say.
+    pub(super) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+}
+
 impl Core {
     /// Reads the memory of the configuration's servers from now on, spread over their intervals.
     pub(super) fn follow_memory(&mut self, config: &Config) {

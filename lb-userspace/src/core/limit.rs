@@ -36,7 +36,7 @@ impl Core {
     pub(super) fn follow_limits(&mut self, config: &Config) {
         self.limits.counted = Some(self.now);
         let mut active: BTreeMap<&BackendName, u64> = BTreeMap::new();
-        for (name, load) in &self.loads {
+        for (name, load) in self.loads.all() {
             *active.entry(&name.backend).or_default() += load.active;
         }
         let mut full = BTreeMap::new();

@@ -10,6 +10,7 @@ mod advice;
 pub mod alloc;
 pub mod api;
 pub mod apply;
+pub mod capacity;
 mod configure;
 pub mod desired;
 pub mod diff;
@@ -35,6 +36,7 @@ pub mod removed;
 mod renamed;
 mod resort;
 mod review;
+pub mod risk;
 mod roll_call;
 pub mod schedule;
 pub mod streak;
@@ -51,12 +53,13 @@ use std::sync::Arc;
 
 use lb_common::abi::{Descriptor, MAX_LINKS};
 
-use self::api::{Event, EventKind, Input, Leaving, Load, MemberName, Output, Scope, Suspicion, Time};
+use self::api::{Event, EventKind, Input, Leaving, MemberName, Output, Scope, Suspicion, Time};
 use self::apply::Kernel;
 use self::hops::Hops;
 use self::kernel::{KernelState, MemberId};
 use self::lease::{Lease, LeaseKind};
 use self::removed::Removed;
+use self::risk::Risk;
 use self::schedule::Schedule;
 use self::watched::Watched;
 use crate::config::model::{BackendName, Config, Member, Service, ServiceName};
@@ -81,6 +84,8 @@ pub struct Core {
     /// Leases whose owners were told that they end soon.
     reminded: BTreeSet<Scope>,
     removed: BTreeMap<Scope, Removed>,
+    /// Accepted risks, by service; `None`: of all.
+    risks: BTreeMap<Option<ServiceName>, Risk>,
     /// When reasons are to be reviewed.
     reviews: BTreeSet<review::Review>,
     /// Removals that were told of as overdue.
@@ -96,14 +101,16 @@ pub struct Core {
     last_reading: u64,
     /// This boot, for leases that the core grants itself.
     boot_id: String,
-    /// Flows of the members at the last count.
-    loads: BTreeMap<MemberName, Load>,
     /// What those were lately.
     trails: BTreeMap<MemberName, trail::Trail>,
     /// Members against which something was known since that count.
     touched: BTreeSet<MemberName>,
     /// Where new flows go, by service, and the table that they were picked from at that count.
     spreads: BTreeMap<ServiceName, (distribution::Spread, Option<Descriptor>)>,
+    /// Flows of the members at the last count, and what servers carried.
+    loads: load::Loads,
+    /// What the guard says of each service.
+    capacity: BTreeMap<ServiceName, capacity::Capacity>,
     /// Factors of weights, by service.
     shedding: BTreeMap<ServiceName, memory::shed::Shedding>,
     /// Services whose factors are to be looked at.
@@ -160,6 +167,7 @@ impl Core {
             leases: BTreeMap::new(),
             reminded: BTreeSet::new(),
             removed: BTreeMap::new(),
+            risks: BTreeMap::new(),
             reviews: BTreeSet::new(),
             reviewed: BTreeSet::new(),
             monitors: BTreeMap::new(),
@@ -168,10 +176,11 @@ impl Core {
             question_due: BTreeSet::new(),
             last_reading: 0,
             boot_id: String::new(),
-            loads: BTreeMap::new(),
             trails: BTreeMap::new(),
             touched: BTreeSet::new(),
             spreads: BTreeMap::new(),
+            loads: load::Loads::default(),
+            capacity: BTreeMap::new(),
             shedding: BTreeMap::new(),
             shed_due: BTreeSet::new(),
             stuck: BTreeSet::new(),
@@ -203,10 +212,12 @@ impl Core {
         self.now = now;
         match input {
             Input::Maps { meta, state, adopted } => self.take_maps(meta, *state, adopted),
-            Input::Resume { leases, removed, before, boot_id } => {
+            Input::Resume { leases, removed, before, boot_id, risks, peaks } => {
                 self.boot_id = boot_id;
                 self.take_leases(leases);
                 self.take_removed(removed);
+                self.take_risks(risks);
+                self.take_peaks(peaks);
                 self.before = before;
             }
             Input::Configure(config, by) => self.take_config(config, by),
@@ -216,6 +227,8 @@ impl Core {
             Input::Load(loads) => self.take_load(loads),
             Input::Lease(lease, by) => self.take_lease(*lease, &by),
             Input::Restore(scope, by) => self.restore(&scope, by),
+            Input::Accept(risk) => self.accept(*risk),
+            Input::Withdraw(service, by) => self.withdraw(&service, by),
             Input::Forget(scope, by) => self.forget(&scope, &by),
             Input::Links(macs) => self.take_links(macs),
             Input::NextHop(ip, answer) => {
@@ -236,6 +249,7 @@ impl Core {
             Input::Tick => {}
         }
         self.run_leases();
+        self.run_risks();
         self.run_timers();
         self.run_readings();
         self.run_agents();
@@ -267,6 +281,7 @@ impl Core {
             grace,
             retry,
             self.next_lease(),
+            self.next_risk(),
             self.next_review(),
             self.next_memory(),
             self.next_question(),

@@ -66,9 +66,8 @@ impl Core {
 
     /// Whether all that take new flows are known to be short of memory.
     fn is_pressed(&self, service: &Service) -> bool {
-        let called_back = |w: &Watched| w.returning.is_some() && w.health.is_serving();
         // One at a time: whoever was called back must first show what it relieves.
-        if service.members.iter().any(|m| self.watched(service, m).is_some_and(called_back)) {
+        if self.is_awaiting(service) {
             return false;
         }
         let takes_flows = |m: &&Member| self.watched(service, m).is_some_and(|w| w.effective > 0);
@@ -76,8 +75,14 @@ impl Core {
         serving.peek().is_some() && serving.all(|m| self.is_short(&m.backend))
     }
 
+    /// Whether somebody well is on the way back from a lease.
+    pub(super) fn is_awaiting(&self, service: &Service) -> bool {
+        let called_back = |w: &Watched| w.returning.is_some() && w.health.is_serving();
+        service.members.iter().any(|m| self.watched(service, m).is_some_and(called_back))
+    }
+
     /// A drain that keeps a healthy member of the service out and may be ended: the one with the least time left.
-    fn recallable(&self, service: &Service, pressed: bool) -> Option<Scope> {
+    pub(super) fn recallable(&self, service: &Service, pressed: bool) -> Option<Scope> {
         let keeps_out = |scope: &Scope| {
             service.members.iter().any(|m| {
                 let name = MemberName::of(service, m);
@@ -102,17 +107,22 @@ impl Core {
         if self.short.contains(&service.name) {
             return;
         }
+        let cause = self.not_called_back(lease, &why);
+        let scope = lease.scope.clone();
+        self.short.insert(service.name.clone());
+        self.event_of(&scope, EventKind::TooFew, cause);
+    }
+
+    /// What is wrong, and by which lease that nobody ends but a person.
+    pub(super) fn not_called_back(&self, lease: &Lease, why: &str) -> String {
         let place = lease.scope.service.as_ref().map(|s| format!(" --service {s}")).unwrap_or_default();
-        let cause = format!(
+        format!(
             "{why}; {} is {} by {} ({}) and is not called back by itself: `rollcall backend restore {}{place}`",
             lease.scope.backend,
             lease.kind.participle(),
             lease.owner.name,
             lease.reason,
             lease.scope.backend
-        );
-        let scope = lease.scope.clone();
-        self.short.insert(service.name.clone());
-        self.event_of(&scope, EventKind::TooFew, cause);
+        )
     }
 }

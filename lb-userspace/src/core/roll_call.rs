@@ -17,6 +17,7 @@ impl Core {
             leases: self.leases.values().map(|l| l.seen_at(now)).collect(),
             removed: self.removed.values().cloned().collect(),
             memory: self.memory_calls(now),
+            risks: self.risks.values().map(|r| r.seen_at(now)).collect(),
             stuck: self.stuck.iter().cloned().collect(),
             silent_agents: self.silent_agents(now),
             skews: self.skews(now),
@@ -41,11 +42,14 @@ impl Core {
         let id = info.map_or(u32::MAX, |info| info.id);
         let member = |m: &Member| {
             let name = MemberName::of(service, m);
-            let (load, observed) = (self.loads.get(&name).copied(), self.observed(&name));
+            let (load, observed) = (self.loads.last(&name), self.observed(&name));
             Some(MemberCall { load, observed, ..self.member_call(id, m, self.members.get(&name)?, now) })
         };
         let resort = self.resorts.get(&service.name).copied().unwrap_or_default();
+        let (n_minus_1, outgrown) = self.capacity_of(&service.name, now);
         ServiceCall {
+            n_minus_1,
+            outgrown,
             name: service.name.clone(),
             id,
             listen: service.listen,

@@ -114,6 +114,13 @@ fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
     let unreadable = bad_leases.into_iter().chain(bad_removed);
     let mut warnings: Vec<String> =
         unreadable.map(|what| format!("cannot be read, so it is not in force: {what}")).collect();
+    let (mut risks, bad_risks) = journal.risks()?;
+    warnings.extend(bad_risks.into_iter().map(|what| format!("cannot be read, so it is not in force: {what}")));
+    for risk in &mut risks {
+        risk.carry_over(mark.as_ref(), &boot_id, now);
+        journal.put_risk(risk)?;
+    }
+    let peaks = journal.peaks()?;
     for lease in &mut leases {
         if lease.carry_over(mark.as_ref(), &boot_id, now) == Carried::FromBoot {
             warnings.push(format!(
@@ -144,7 +151,7 @@ fn resume(journal: &mut Journal) -> Result<Resume, ControlError> {
             None
         }
     };
-    Ok(Resume { input: Input::Resume { leases, removed, before, boot_id }, warnings, other_file })
+    Ok(Resume { input: Input::Resume { leases, removed, before, boot_id, risks, peaks }, warnings, other_file })
 }
 
 fn bad(e: &config::ConfigError) -> ControlError {

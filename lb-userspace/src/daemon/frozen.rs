@@ -17,6 +17,7 @@ use crate::core::api::Time;
 use crate::core::frozen;
 use crate::core::lease::{Lease, Mark};
 use crate::core::removed::Removed;
+use crate::core::risk::Risk;
 use crate::io::bpf::types::Counters;
 use crate::io::bpf::{BpfError, DataPlane};
 use crate::io::state::{Copied, State, StateError};
@@ -76,7 +77,8 @@ fn left(config: Config, text: String, path: PathBuf, file_differs: bool, record:
     let counters = plane.counters().map_err(failed)?;
     let now = clock::now();
     let since = record.seen.map(|time| time.seen_at(now));
-    let roll_call = frozen::roll_call(&config, &kernel, &record.leases, &record.removed, since.unwrap_or(now), now);
+    let mut roll_call = frozen::roll_call(&config, &kernel, &record.leases, &record.removed, since.unwrap_or(now), now);
+    roll_call.risks = record.risks;
     let mut warnings = record.unreadable;
     let attached = plane.attached().unwrap_or_else(|e| {
         warnings.push(format!("where the program is cannot be read: {e}"));
@@ -106,6 +108,7 @@ fn left(config: Config, text: String, path: PathBuf, file_differs: bool, record:
 struct Record {
     leases: Vec<Lease>,
     removed: Vec<Removed>,
+    risks: Vec<Risk>,
     /// The configuration that ran last.
     text: Option<String>,
     /// When a daemon was last certainly alive, in this boot or an earlier one.
@@ -138,8 +141,16 @@ impl Record {
         let (removed, more) = state.removed()?;
         unreadable.extend(more);
         let unreadable = unreadable.into_iter().map(|what| format!("cannot be read: {what}")).collect();
+        // A version that knew no risks had no table for them.
+        let (mut risks, _) = state.risks().unwrap_or_default();
+        if let Ok(boot_id) = clock::boot_id() {
+            let now = clock::now();
+            for risk in &mut risks {
+                risk.carry_over(mark.as_ref(), &boot_id, now);
+            }
+        }
         let (leases, seen) = (carried(leases, mark.as_ref()), mark.map(|mark| mark.time));
-        Ok(Self { leases, removed, text, seen, unreadable })
+        Ok(Self { leases, removed, risks, text, seen, unreadable })
     }
 }
 

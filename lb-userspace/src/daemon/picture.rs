@@ -132,6 +132,9 @@ impl Picture {
             | EventKind::EdgeSuspected
             | EventKind::ApplyFailed
             | EventKind::TooFew
+            | EventKind::Outgrown
+            | EventKind::GuardOverridden
+            | EventKind::NMinusOneUnmet
             | EventKind::ReturnFailed
             | EventKind::Removed
             | EventKind::LeaseEnding

@@ -41,6 +41,11 @@ impl Actor {
 
     /// Keeps what the core wants kept, after what could not be kept before.
     pub(super) fn store(&mut self, store: Store) {
+        if let Store::PutPeaks(_) = &store {
+            // Evidence, which comes again: nothing waits for it.
+            let stored = block_in_place(|| if fails() { Err(full()) } else { self.journal.store(&store) });
+            return stored.unwrap_or_else(|e| tracing::warn!("what servers carried could not be recorded: {e}"));
+        }
         self.unrecorded.duties.push_back(store);
         self.store_rest();
     }

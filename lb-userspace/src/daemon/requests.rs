@@ -9,12 +9,13 @@ use super::actor::{Actor, Flow};
 use super::boot::Running;
 use super::error::system;
 use super::handle::Request;
+use super::leases::refused;
 use super::picture::Topic;
 use super::revise::Change;
 use super::{clock, file, host, who};
 use crate::config::{self, model::Config, model::ConfigOwner};
 use crate::control::daemon::{self, ControlError, Edit, ErrorCode, Outcome};
-use crate::core::api::{EventKind, Input};
+use crate::core::api::{Event, EventKind, Input, Scope};
 use crate::io::bpf::DataPlane;
 
 /// How long a change may take to reach the kernel before its answer says that it is still under way.
@@ -97,16 +98,40 @@ impl Actor {
             )
             .with_hint("apply it with `rollcall reload`, then repeat the edit"));
         }
+        let overrode = self.ask_guard(edit)?;
         let text = config::edit::apply(&self.running.text, edit)?;
         let config = config::parse(&text, &path).map_err(|e| {
             ControlError::new(ErrorCode::Config, format!("the configuration would be wrong: {e}"))
                 .with_hint("change the request; the file was not touched")
         })?;
         let mut change = Change::new(text, Some(by), &cause(edit));
-        if let Edit::RemoveBackend { name, service: None, decommission: Some(why) } = edit {
+        if let Edit::RemoveBackend { name, service: None, decommission: Some(why), .. } = edit {
             change.decommissioned.insert(name.clone(), why.clone());
         }
-        self.change(config, change, Target::FileAndRunning).await
+        let by = who::name(change.by.as_ref());
+        let done = self.change(config, change, Target::FileAndRunning).await?;
+        if let Some((scope, why)) = overrode {
+            let (backend, service, cause) = (Some(scope.backend), scope.service, format!("by {by}: {why}"));
+            let (time, kind) = (clock::now(), EventKind::GuardOverridden);
+            self.picture.record(Event { time, backend, service, kind, by: Some(by), cause });
+        }
+        Ok(done)
+    }
+
+    /// Whether the others can carry what an edit leaves to them; what was overridden, and where.
+    fn ask_guard(&mut self, edit: &Edit) -> Result<Option<(Scope, String)>, ControlError> {
+        let (scope, weight, consent) = match edit {
+            Edit::RemoveBackend { name, service, consent, .. } => {
+                (Scope { backend: name.clone(), service: service.clone() }, None, consent)
+            }
+            Edit::SetBackend { name, service, weight: Some(weight), consent, .. } => {
+                (Scope { backend: name.clone(), service: service.clone() }, Some(*weight), consent)
+            }
+            Edit::SetBackend { .. } | Edit::AddBackend { .. } => return Ok(None),
+        };
+        self.input(Input::Tick);
+        let overrode = self.core.check_edit(&scope, weight, consent).map_err(refused)?;
+        Ok(overrode.map(|why| (scope, why)))
     }
 
     /// The one way from a configuration to the next.

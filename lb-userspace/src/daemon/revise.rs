@@ -10,14 +10,19 @@ use std::path::{Path, PathBuf};
 
 use super::error::system;
 use super::file::Replaced;
-use super::{crash, file, who};
+use super::{clock, crash, file, who};
 use crate::config::{self, model::BackendName};
 use crate::control::daemon::{Actor, ControlError, ErrorCode};
 use crate::core::api::{Author, Store, Time};
+use crate::core::guard::peak::Peak;
 use crate::core::lease::{Lease, Mark};
 use crate::core::removed::Removed;
+use crate::core::risk::Risk;
 use crate::io::net::Placement;
 use crate::io::state::{Intent, NewRevision, Revision, State, StateError};
+
+/// What a server carried so long ago is no evidence any more, ms.
+const FORGET_PEAKS_MS: i64 = 15 * 24 * 3600 * 1000;
 
 /// A new text for the file.
 #[derive(Clone, Debug)]
@@ -211,6 +216,21 @@ impl Journal {
         Ok(())
     }
 
+    /// Accepted risks, and what of them cannot be read.
+    pub fn risks(&self) -> Result<(Vec<Risk>, Vec<String>), ControlError> {
+        self.state.risks().map_err(unusable)
+    }
+
+    /// Keeps an accepted risk.
+    pub fn put_risk(&mut self, risk: &Risk) -> Result<(), ControlError> {
+        self.state.put_risk(risk).map_err(unusable)
+    }
+
+    /// What servers carried.
+    pub fn peaks(&self) -> Result<Vec<(BackendName, Peak)>, ControlError> {
+        self.state.peaks().map_err(unusable)
+    }
+
     /// Keeps what the core wants kept.
     pub fn store(&mut self, store: &Store) -> Result<(), ControlError> {
         crash::point("before_store");
@@ -219,6 +239,11 @@ impl Journal {
             Store::DropLease(scope) => self.state.drop_lease(scope),
             Store::PutRemoved(removed) => self.state.put_removed(removed),
             Store::DropRemoved(scope) => self.state.drop_removed(scope),
+            Store::DropRisk(service) => self.state.drop_risk(service),
+            Store::PutPeaks(peaks) => {
+                let oldest = clock::now().wall_ms.saturating_sub(FORGET_PEAKS_MS);
+                self.state.put_peaks(peaks, oldest)
+            }
         };
         done.map_err(unusable)
     }

@@ -42,6 +42,25 @@ fn backend_down_is_told_with_owner_since_and_cause() {
 }
 
 #[test]
+fn service_without_n_minus_1_is_told_of_unless_somebody_accepted_that() {
+    let mut view = calm();
+    let (n_minus_1, outgrown) = testing::capacity();
+    let dns = &mut view.roll_call.services[1];
+    (dns.n_minus_1, dns.outgrown) = (n_minus_1, outgrown);
+    let other = "backend_down/www/web-02";
+    assert_eq!(keys(&view, &Load::default()), only(["n_minus_1/dns", "outgrown/dns", other]));
+    view.roll_call.risks = vec![testing::risk()];
+    assert_eq!(keys(&view, &Load::default()), only(["outgrown/dns", other]));
+    view.roll_call.risks[0].service = ServiceName::new("www");
+    assert_eq!(keys(&view, &Load::default()), only(["n_minus_1/dns", "outgrown/dns", other]));
+    // Before it has stood for its time, or where nobody can tell, there is no alarm.
+    let dns = &mut view.roll_call.services[1];
+    dns.outgrown = None;
+    dns.n_minus_1.as_mut().unwrap().alarm = None;
+    assert_eq!(keys(&view, &Load::default()), only([other]));
+}
+
+#[test]
 fn backend_that_was_not_looked_at_yet_is_not_told_of() {
     let mut view = calm();
     view.roll_call.services[0].members[1].last_probe = None;

@@ -62,7 +62,7 @@ pub(super) fn apply(config: &Config, edit: &Edit) -> Result<Config, EditError> {
             }
             config.backends.remove(name);
         }
-        Edit::SetBackend { name, service: only, weight, port, owner } => {
+        Edit::SetBackend { name, service: only, weight, port, owner, .. } => {
             known(&config, name)?;
             if weight.is_none() && port.is_none() && owner.is_none() {
                 return Err(EditError::Nothing(name.clone()));

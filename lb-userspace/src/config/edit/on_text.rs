@@ -50,7 +50,7 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String, String> {
                 put_back(&mut doc, position, &comment);
             }
         }
-        Edit::SetBackend { name, service, weight, port, owner } => {
+        Edit::SetBackend { name, service, weight, port, owner, .. } => {
             for table in entries(doc.as_table_mut(), "service")? {
                 let here = service.as_ref().is_none_or(|service| is(table, "name", service.as_str()));
                 if !here {

@@ -9,6 +9,7 @@ use super::super::model::{BackendName, ServiceName};
 use super::super::{diff, edit};
 use super::{GOOD, parse};
 use crate::control::daemon::Edit;
+use crate::core::capacity::Consent;
 
 fn backend() -> impl Strategy<Value = BackendName> {
     prop::sample::select(vec!["s1", "s2", "s3", "s4"]).prop_map(|name| BackendName::new(name).unwrap())
@@ -45,9 +46,18 @@ fn edits() -> impl Strategy<Value = Edit> {
         name,
         service,
         decommission: None,
+        consent: Consent::default(),
     });
-    let set = (backend(), prop::option::of(service()), number(), number(), owner)
-        .prop_map(|(name, service, weight, port, owner)| Edit::SetBackend { name, service, weight, port, owner });
+    let set = (backend(), prop::option::of(service()), number(), number(), owner).prop_map(
+        |(name, service, weight, port, owner)| Edit::SetBackend {
+            name,
+            service,
+            weight,
+            port,
+            owner,
+            consent: Consent::default(),
+        },
+    );
     prop_oneof![add, remove, set]
 }
 

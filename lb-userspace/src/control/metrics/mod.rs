@@ -11,6 +11,7 @@ use super::daemon::View;
 use crate::alert::{Board, RouteState};
 use crate::config::model::Severity;
 use crate::core::api::{Health, MemberCall, ServiceCall};
+use crate::core::guard::Verdict;
 use crate::io::bpf::types::{Counters, MemberCounters};
 
 /// Content type of the text.
@@ -25,6 +26,7 @@ pub fn render(view: &View, counters: &Counters, board: &Board) -> String {
     rotation(&mut text, view);
     traffic(&mut text, view, counters);
     signals(&mut text, view, counters);
+    capacity(&mut text, view);
     verdicts(&mut text, view, counters);
     text.finish()
 }
@@ -153,6 +155,30 @@ fn rotation(text: &mut Text, view: &View) {
             let [service, backend] = labels(s, m);
             reasons.sample(&[service, backend, ("reason", kind)], 1.0);
         }
+    }
+}
+
+/// By service. What cannot be told has no sample of whether it is met.
+fn capacity(text: &mut Text, view: &View) {
+    let mut met = text.family(
+        Kind::Gauge,
+        "rollcall_service_n_minus_1_met",
+        "1 if the loss of any one backend could be borne, 0 if not; absent if that cannot be told.",
+    );
+    for s in &view.roll_call.services {
+        match s.n_minus_1.as_ref().map(|n| n.verdict) {
+            Some(Verdict::Fits) => met.sample(&[("service", s.name.as_str())], 1.0),
+            Some(Verdict::DoesNotFit) => met.sample(&[("service", s.name.as_str())], 0.0),
+            Some(Verdict::CannotTell) | None => {}
+        }
+    }
+    let mut accepted = text.family(
+        Kind::Gauge,
+        "rollcall_service_n_minus_1_accepted",
+        "1 while somebody accepts that the service is without N-1.",
+    );
+    for s in &view.roll_call.services {
+        accepted.sample(&[("service", s.name.as_str())], flag(view.roll_call.risks.iter().any(|r| r.covers(&s.name))));
     }
 }
 

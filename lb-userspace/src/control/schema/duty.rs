@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Document, timestamp};
+use super::{Document, RiskStatus, timestamp};
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::DutyOutcome;
 use crate::core::lease::{Lease, LeaseKind};
@@ -69,6 +69,9 @@ pub struct RemovedStatus {
 pub struct DutyDone {
     /// The lease that holds now; null if none was asked for.
     pub lease: Option<LeaseStatus>,
+    /// The risk that is accepted now; null if none was to be.
+    #[serde(default)]
+    pub risk: Option<RiskStatus>,
     /// What else there is to say, in words.
     pub changes: Vec<String>,
 }
@@ -111,6 +114,8 @@ impl From<&Removed> for RemovedStatus {
 
 impl From<DutyOutcome> for DutyDone {
     fn from(outcome: DutyOutcome) -> Self {
-        Self { lease: outcome.lease.as_ref().map(LeaseStatus::from), changes: outcome.changes }
+        let (lease, risk) =
+            (outcome.lease.as_ref().map(LeaseStatus::from), outcome.risk.as_ref().map(RiskStatus::from));
+        Self { lease, risk, changes: outcome.changes }
     }
 }

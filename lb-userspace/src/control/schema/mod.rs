@@ -7,6 +7,7 @@
 mod absence;
 mod alerts;
 mod audit;
+mod capacity;
 mod check;
 mod config;
 mod doctor;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use absence::Absence;
 pub use alerts::{AckStatus, AlertStatus, Alerts, AlertsAck, AlertsTest, RouteResult, RouteStatus, ToldStatus};
 pub use audit::AuditReport;
+pub use capacity::{NMinusOneStatus, OutgrownStatus, RiskStatus, Risks};
 pub use check::{CheckReport, CheckState, Figures, Finding};
 pub use config::{ConfigCheck, ConfigFile, ConfigProblem};
 pub use doctor::{Check, CheckResult, DoctorReport};

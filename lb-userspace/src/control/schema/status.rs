@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertStatus, Document, EventRecord, LeaseStatus, MemoryStatus, RemovedStatus, timestamp};
+use super::{
+    AlertStatus, Document, EventRecord, LeaseStatus, MemoryStatus, NMinusOneStatus, OutgrownStatus, RemovedStatus,
+    RiskStatus, timestamp,
+};
 use crate::alert::Board;
 use crate::config::defaults;
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName, Tier};
@@ -50,6 +53,9 @@ pub struct Status {
     /// Alerts that fire, worst first. Of a daemon that does not run only that it is down, if `watch` told anybody.
     #[serde(default)]
     pub alerts: Vec<AlertStatus>,
+    /// Risks that are accepted.
+    #[serde(default)]
+    pub risks: Vec<RiskStatus>,
 }
 
 /// A service whose members failed at once, so that the edge itself is suspected.
@@ -136,6 +142,12 @@ pub struct ServiceStatus {
     pub at_limit_since: Option<Timestamp>,
     /// Its backends in the configuration's order.
     pub backends: Vec<BackendStatus>,
+    /// Whether it could lose any one server; null until flows have been counted.
+    #[serde(default)]
+    pub n_minus_1: Option<NMinusOneStatus>,
+    /// Set while the others cannot carry the load of a server that is out and is not called back.
+    #[serde(default)]
+    pub outgrown: Option<OutgrownStatus>,
 }
 
 /// What a service listens on.
@@ -391,6 +403,7 @@ impl Status {
             services: services(view, counters),
             leases: view.roll_call.leases.iter().map(LeaseStatus::from).collect(),
             removed: view.roll_call.removed.iter().map(RemovedStatus::from).collect(),
+            risks: view.roll_call.risks.iter().map(RiskStatus::from).collect(),
             unused_backends: (view.config.backends.keys())
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
                 .cloned()
@@ -479,6 +492,11 @@ impl ServiceStatus {
             panic_since: call.panic.map(timestamp),
             at_limit_since: call.at_limit.map(timestamp),
             backends,
+            n_minus_1: call
+                .n_minus_1
+                .as_ref()
+                .map(|n_minus_1| NMinusOneStatus::new(&call.name, n_minus_1, &view.roll_call.risks)),
+            outgrown: call.outgrown.as_ref().map(OutgrownStatus::from),
         }
     }
 }

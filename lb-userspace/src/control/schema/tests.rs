@@ -95,9 +95,25 @@ fn config_documents_fit_their_schemas_and_return_equal() {
 fn outcomes_fit_their_schemas_and_return_equal() {
     check(Applied::from(Outcome { revision: 3, changes: vec!["backend web-01 added".into()] }));
     check(Stopping { by_daemon: true });
-    let outcome = DutyOutcome { lease: Some(testing::lease()), changes: vec!["it is probed now".into()] };
+    let outcome = DutyOutcome {
+        lease: Some(testing::lease()),
+        risk: Some(testing::risk()),
+        changes: vec!["it is probed now".into()],
+    };
     check(DutyDone::from(outcome));
     check(Failure::from(ControlError::new(ErrorCode::NotFound, "there is no backend").with_hint("known: web-01")));
+}
+
+#[test]
+fn capacity_fits_its_schemas_and_returns_equal() {
+    let mut view = testing::view();
+    (view.roll_call.services[1].n_minus_1, view.roll_call.services[1].outgrown) = testing::capacity();
+    view.roll_call.risks = vec![testing::risk()];
+    let status = Status::new(&view, &testing::counters());
+    let accepted = status.services[1].n_minus_1.as_ref().and_then(|n| n.accepted.as_ref());
+    assert_eq!(accepted.map(|risk| risk.owner.as_str()), Some("ada"));
+    check(Risks { time: status.time, risks: status.risks.clone() });
+    check(status);
 }
 
 #[test]

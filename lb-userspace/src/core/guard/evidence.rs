@@ -60,7 +60,7 @@ impl Verdict {
 pub struct Evidence {
     /// Who.
     pub backend: BackendName,
-    /// Its active flows.
+    /// Its active flows, over all its services.
     pub flows: Option<u64>,
     /// What it would have.
     pub expected: Option<u64>,
@@ -83,6 +83,8 @@ pub enum Basis {
         /// Of active flows.
         max_flows: u64,
     },
+    /// It has as many now.
+    NoMore,
     /// It carried as much.
     Carried(Carried),
     /// It carried something, but less.
@@ -112,6 +114,7 @@ impl fmt::Display for Evidence {
                 headroom.map_or(Ok(()), |h| write!(f, " ({:.1} % headroom)", h * 100.0))
             }
             Basis::Limit { max_flows } => write!(f, ": its max_flows is {max_flows}"),
+            Basis::NoMore => write!(f, ": it has as many now"),
             Basis::Carried(carried) => write!(f, ": it carried {carried}"),
             Basis::Beyond(carried) => write!(f, ": the most it is known to have carried is {carried}"),
             Basis::Predicted { low, high } => {

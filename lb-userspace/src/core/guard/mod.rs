@@ -6,23 +6,31 @@
 //!
 //! 1. its memory is short already: it can take no more;
 //! 2. its configured limit of active flows;
-//! 3. the highest load that it carried for ten minutes in the last 14 days with headroom to spare ([`peak`]): as much as
+//! 3. that it would have no more than now;
+//! 4. the highest load that it carried for ten minutes in the last 14 days with headroom to spare ([`peak`]): as much as
 //!    that fits, but more is not refused for it;
-//! 4. how its memory follows its flows ([`line`]), if that is known narrowly enough.
+//! 5. how its memory follows its flows ([`line`]), if that is known narrowly enough.
 //!
 //! With none of these the answer is that nobody can tell, which is not the same as yes.
+//!
+//! Flows and limits are those of the whole server, over all its services: what one service moves, and what others move at
+//! the same time ([`together`]), adds up.
 
 mod evidence;
 pub mod line;
 pub mod peak;
+mod spread;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::cmp::Reverse;
 
 pub use evidence::{Answer, Basis, Evidence, Finding, Verdict};
 use line::Line;
 use peak::Carried;
+use spread::Spread;
+pub use together::{assess_together, worst_losses};
 
 use super::memory::thresholds::Thresholds;
 use super::memory::tracker::Memory;
@@ -44,10 +52,15 @@ pub struct Member<'a> {
     pub backend: &'a BackendName,
     /// Its effective weight; 0: not in rotation.
     pub weight: u32,
+    /// The weight that a backup gets once nobody else is in rotation; 0 for all others, and for a backup that could not
+    /// serve.
+    pub reserve: u32,
     /// Its active flows of this service, opened less closed; `None` while they are not known. Those of a member out of
     /// rotation count, too: they come back elsewhere.
     pub flows: Option<u64>,
-    /// The configured limit of its active flows.
+    /// Its active flows of other services now, and when what changes there has changed.
+    pub elsewhere: (u64, u64),
+    /// The configured limit of its active flows, over all services.
     pub max_flows: Option<u64>,
     /// The memory fact.
     pub memory: &'a Memory,
@@ -69,7 +82,7 @@ pub enum Change<'a> {
     /// Its effective weight becomes this; 0 is the same as out.
     Weight(&'a BackendName, u32),
     /// Nothing: do all in rotation carry what there is, with the flows that still leave the others? For the life of a
-    /// lease.
+    /// lease. Memory that is short now is no evidence then, since shedding answers for that until all are short.
     Nothing,
 }
 
@@ -89,7 +102,7 @@ pub fn assess(pool: &Pool<'_>, change: Change<'_>) -> Assessment {
     let after = Spread::new(pool, change);
     let judged = pool.members.iter().enumerate().filter_map(|(index, member)| {
         let (verdict, basis) = after.judge(index, member)?;
-        let (flows, expected) = (member.flows, after.expected(index, member));
+        let (flows, expected) = after.totals(index, member).unzip();
         Some(Evidence { backend: member.backend.clone(), flows, expected, verdict, basis })
     });
     let mut evidence: Vec<Evidence> = judged.collect();
@@ -101,113 +114,6 @@ pub fn assess(pool: &Pool<'_>, change: Change<'_>) -> Assessment {
         Verdict::DoesNotFit => Answer::DoesNotFit(evidence),
     };
     Assessment { answer, findings }
-}
-
-/// N-1: the member in rotation whose loss the others would bear worst, and the answer for it; of equally bad ones, the
-/// one with the most flows. `None`: nobody is in rotation. Work grows with the square of the members.
-pub fn worst_loss<'a>(pool: &Pool<'a>) -> Option<(&'a BackendName, Assessment)> {
-    let serving = pool.members.iter().filter(|m| m.weight > 0);
-    let worst = serving.max_by_key(|m| {
-        let verdict = Spread::new(pool, Change::Out(m.backend)).verdict(pool);
-        (verdict, m.flows, Reverse(m.backend))
-    })?;
-    Some((worst.backend, assess(pool, Change::Out(worst.backend))))
-}
-
-/// Where the flows are after a change.
-struct Spread {
-    weights: Vec<u32>,
-    sum: u64,
-    /// In rotation before.
-    before: usize,
-    /// All of the service's flows, and those of members that are out afterwards.
-    flows: Option<(u64, u64)>,
-    /// Weights before, and their sum.
-    old: (Vec<u32>, u64),
-    /// Whether all are judged, and not only those whose share grows.
-    all: bool,
-}
-
-impl Spread {
-    fn new(pool: &Pool<'_>, change: Change<'_>) -> Self {
-        let weight = |m: &Member<'_>| match change {
-            Change::Out(backend) if backend == m.backend => 0,
-            Change::Weight(backend, weight) if backend == m.backend => weight,
-            _ => m.weight,
-        };
-        let weights: Vec<u32> = pool.members.iter().map(weight).collect();
-        let sum = weights.iter().copied().map(u64::from).sum();
-        let old: Vec<u32> = pool.members.iter().map(|m| m.weight).collect();
-        let old_sum = old.iter().copied().map(u64::from).sum();
-        let flows = pool.members.iter().zip(&weights).try_fold((0_u64, 0_u64), |(all, moving), (m, &weight)| {
-            let flows = m.flows?;
-            Some((all.saturating_add(flows), moving.saturating_add(if weight == 0 { flows } else { 0 })))
-        });
-        let before = old.iter().filter(|&&w| w > 0).count();
-        Self { weights, sum, before, flows, old: (old, old_sum), all: change == Change::Nothing }
-    }
-
-    /// In rotation after the change.
-    fn left(&self) -> usize {
-        self.weights.iter().filter(|&&w| w > 0).count()
-    }
-
-    /// Active flows that a member would have, rounded up; `None` if flows are not known.
-    fn expected(&self, index: usize, member: &Member<'_>) -> Option<u64> {
-        let (all, moving) = self.flows?;
-        let part = |flows: u64| {
-            let share = u128::from(flows) * u128::from(self.weights[index]);
-            u64::try_from(share.div_ceil(u128::from(self.sum.max(1)))).unwrap_or(u64::MAX)
-        };
-        Some(part(all).max(member.flows?.saturating_add(part(moving))))
-    }
-
-    /// Whether a member's share grows, compared exactly.
-    fn grows(&self, index: usize) -> bool {
-        let (old, old_sum) = &self.old;
-        let now = u128::from(self.weights[index]) * u128::from(*old_sum);
-        now > u128::from(old[index]) * u128::from(self.sum)
-    }
-
-    /// The verdict on a member and what it rests on; `None` if its share does not grow and is not asked about.
-    fn judge(&self, index: usize, member: &Member<'_>) -> Option<(Verdict, Basis)> {
-        if self.weights[index] == 0 || !(self.all || self.grows(index)) {
-            return None;
-        }
-        if member.memory.is_short() {
-            return Some((Verdict::DoesNotFit, Basis::Short { headroom: member.headroom }));
-        }
-        let Some(expected) = self.expected(index, member) else {
-            return Some((Verdict::CannotTell, Basis::FlowsUnknown));
-        };
-        if let Some(max_flows) = member.max_flows {
-            let verdict = if expected <= max_flows { Verdict::Fits } else { Verdict::DoesNotFit };
-            return Some((verdict, Basis::Limit { max_flows }));
-        }
-        if let Some(carried) = member.carried.filter(|carried| expected <= carried.flows) {
-            return Some((Verdict::Fits, Basis::Carried(carried)));
-        }
-        let predicted = member.line.and_then(|line| line.headroom_at(expected));
-        if let Some((low, high)) = predicted {
-            let tight = member.thresholds.tight();
-            if low >= tight {
-                return Some((Verdict::Fits, Basis::Predicted { low, high }));
-            }
-            if high < tight {
-                return Some((Verdict::DoesNotFit, Basis::Predicted { low, high }));
-            }
-        }
-        Some((Verdict::CannotTell, member.carried.map_or(Basis::Nothing, Basis::Beyond)))
-    }
-
-    /// The worst verdict on any member; with nobody left to carry what there is, it does not fit.
-    fn verdict(&self, pool: &Pool<'_>) -> Verdict {
-        if self.left() == 0 && self.before > 0 {
-            return Verdict::DoesNotFit;
-        }
-        let verdicts = pool.members.iter().enumerate().filter_map(|(index, m)| self.judge(index, m));
-        verdicts.map(|(verdict, _)| verdict).max().unwrap_or(Verdict::Fits)
-    }
 }
 
 fn findings(pool: &Pool<'_>, after: &Spread) -> Vec<Finding> {

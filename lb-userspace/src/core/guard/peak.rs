@@ -35,7 +35,7 @@ impl fmt::Display for Carried {
 }
 
 /// One minute: the least of all that was seen in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Minute {
     index: u64,
     flows: u64,
@@ -43,7 +43,7 @@ struct Minute {
 }
 
 /// The highest loads of the last 14 days, the best of each day. What is under way is not kept across a restart.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     days: Vec<Carried>,
     #[serde(skip)]
@@ -52,30 +52,38 @@ pub struct Peak {
 
 impl Peak {
     /// Takes the active flows of a moment. `spare`: headroom, if memory is ample; `None` if it is short or not known, which
-    /// ends the ten minutes. To be called at least once a minute: a minute without ends them, too.
-    pub fn record(&mut self, flows: u64, spare: Option<f64>, now: Time) {
+    /// ends the ten minutes. To be called at least once a minute: a minute without ends them, too. Returns whether there is
+    /// a better load of this day than before, which is worth keeping.
+    pub fn record(&mut self, flows: u64, spare: Option<f64>, now: Time) -> bool {
         let Some(headroom) = spare.filter(|headroom| headroom.is_finite()) else {
             self.minutes.clear();
-            return;
+            return false;
         };
         let index = now.boot_ms / MINUTE_MS;
         match self.minutes.back_mut() {
             Some(minute) if minute.index == index => {
                 minute.flows = minute.flows.min(flows);
                 minute.headroom = minute.headroom.min(headroom);
-                return;
+                return false;
             }
             Some(minute) if minute.index + 1 != index => self.minutes.clear(),
             _ => {}
         }
+        let mut better = false;
         // A new minute begins: those before it are whole, but for the one in which it all began.
         if self.minutes.len() as u64 > MINUTES {
             let whole = self.minutes.range(1..);
             let load = whole.fold((u64::MAX, f64::INFINITY), |(f, h), m| (f.min(m.flows), h.min(m.headroom)));
-            self.keep(Carried { flows: load.0, headroom: load.1, ended_ms: now.wall_ms }, now);
+            better = self.keep(Carried { flows: load.0, headroom: load.1, ended_ms: now.wall_ms }, now);
             self.minutes.pop_front();
         }
         self.minutes.push_back(Minute { index, flows, headroom });
+        better
+    }
+
+    /// When the newest of its loads ended, Unix time, ms; `None` if there is none.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.days.iter().map(|carried| carried.ended_ms).max()
     }
 
     /// The highest load of the last 14 days.
@@ -84,13 +92,17 @@ impl Peak {
         recent.max_by_key(|carried| carried.flows).copied()
     }
 
-    fn keep(&mut self, carried: Carried, now: Time) {
+    /// Keeps the day's best; whether it is better than before.
+    fn keep(&mut self, carried: Carried, now: Time) -> bool {
         self.days.retain(|day| is_recent(day, now));
         let day = |carried: &Carried| carried.ended_ms.div_euclid(DAY_MS);
         match self.days.iter_mut().find(|other| day(other) == day(&carried)) {
-            Some(other) if other.flows > carried.flows => {}
-            Some(other) => *other = carried,
-            None => self.days.push(carried),
+            Some(other) if other.flows > carried.flows => false,
+            Some(other) => std::mem::replace(other, carried).flows < carried.flows,
+            None => {
+                self.days.push(carried);
+                true
+            }
         }
     }
 }

@@ -16,7 +16,9 @@ fn member(n: usize, flows: u64) -> Member<'static> {
     Member {
         backend: name(n),
         weight: 1,
+        reserve: 0,
         flows: Some(flows),
+        elsewhere: (0, 0),
         max_flows: None,
         memory: &AMPLE,
         headroom: Some(0.5),
@@ -32,6 +34,11 @@ fn carried(flows: u64) -> Option<Carried> {
 
 fn pool(members: &[Member<'static>]) -> Pool<'static> {
     Pool { members: members.to_vec(), min_in_rotation: 0 }
+}
+
+/// Of a single pool.
+fn worst_loss<'a>(pool: &Pool<'a>) -> Option<(&'a BackendName, Assessment)> {
+    worst_losses(&mut [pool.clone()]).pop().flatten()
 }
 
 /// Verdict, and the words of the first evidence.
@@ -155,6 +162,63 @@ fn worst_loss_names_the_member_whose_loss_does_not_fit() {
     assert_eq!(worst_loss(&Pool { members: vec![], min_in_rotation: 0 }).map(|_| ()), None);
 }
 
+#[test]
+fn server_that_leaves_two_services_leaves_the_flows_of_both_to_who_serves_both() {
+    let both = |own: u64, other: u64| Member { elsewhere: (other, other), ..member(0, own) };
+    let limited = |max_flows, m: Member<'static>| Member { max_flows: Some(max_flows), ..m };
+    let gone = |own, other| Member { elsewhere: (other, other), ..member(1, own) };
+    // web-0 has 100 and 40 flows, web-1 60 and 30: alone in both, web-0 would have 230.
+    let ask = |max| {
+        let web = pool(&[limited(max, both(100, 40)), gone(60, 30)]);
+        let api = pool(&[limited(max, both(40, 100)), gone(30, 60)]);
+        let mut pools = [web, api];
+        let out = Change::Out(name(1));
+        let answers = assess_together(&mut pools, &[(0, out), (1, out)]);
+        assert_eq!(
+            worst_losses(&mut pools)[0].as_ref().map(|(_, a)| a.answer.verdict()),
+            Some(Verdict::CannotTell.max(answers[0].answer.verdict()))
+        );
+        answers.into_iter().map(|a| (a.answer.verdict(), a.answer.evidence()[0].to_string())).collect::<Vec<_>>()
+    };
+    let why = |max| format!("web-0 would have 230 active flows instead of 140: its max_flows is {max}");
+    assert_eq!(ask(230), vec![(Verdict::Fits, why(230)); 2]);
+    assert_eq!(ask(229), vec![(Verdict::DoesNotFit, why(229)); 2]);
+    // Of one service alone, the other's flows stay.
+    let mut one = [pool(&[limited(200, both(100, 40)), gone(60, 30)])];
+    let answer = assess_together(&mut one, &[(0, Change::Out(name(1)))]).remove(0).answer;
+    let why = "web-0 would have 200 active flows instead of 140: its max_flows is 200";
+    assert_eq!((answer.verdict(), answer.evidence()[0].to_string().as_str()), (Verdict::Fits, why));
+}
+
+#[test]
+fn backups_take_over_when_the_last_of_the_others_is_lost() {
+    let backup = |max_flows| Member { weight: 0, reserve: 1, max_flows: Some(max_flows), ..member(1, 0) };
+    let limited = Member { max_flows: Some(1000), ..member(0, 100) };
+    let loss = |max| worst_loss(&pool(&[limited, backup(max)])).map(|(who, a)| (who, a.answer.verdict(), a.findings));
+    assert_eq!(loss(100).unwrap(), (name(0), Verdict::Fits, vec![]));
+    assert_eq!(loss(99).unwrap(), (name(0), Verdict::DoesNotFit, vec![]));
+    // While others serve, it stands by.
+    let two = pool(&[limited, Member { max_flows: Some(150), ..member(2, 100) }, backup(1)]);
+    assert_eq!(assess(&two, Change::Out(name(2))).answer.verdict(), Verdict::Fits);
+    assert_eq!(assess(&two, Change::Out(name(2))).findings, [Finding::LeavesSingle { backend: name(0).clone() }]);
+}
+
+#[test]
+fn memory_that_became_short_is_no_evidence_over_the_life_of_a_lease() {
+    let tight = Member { memory: &TIGHT, max_flows: Some(150), ..member(0, 100) };
+    let pool =
+        pool(&[tight, Member { max_flows: Some(150), ..member(1, 100) }, Member { weight: 0, ..member(2, 100) }]);
+    assert_eq!(assess(&pool, Change::Nothing).answer.verdict(), Verdict::Fits);
+    assert_eq!(assess(&pool, Change::Out(name(1))).answer.verdict(), Verdict::DoesNotFit);
+}
+
+#[test]
+fn nobody_gets_more_and_nothing_is_known_all_the_same_it_fits() {
+    let idle = pool(&[member(0, 0), member(1, 0), member(2, 0)]);
+    let why = "web-0 would have 0 active flows instead of 0: it has as many now".to_owned();
+    assert_eq!(words(&idle, Change::Out(name(2))), (Verdict::Fits, why));
+}
+
 fn any_member(n: usize) -> impl Strategy<Value = Member<'static>> {
     (0u32..5, proptest::option::weighted(0.9, 0u64..500), proptest::option::of(0u64..1000), 0u8..4, 0u64..1000)
         .prop_map(move |(weight, flows, max_flows, memory, most)| Member {
@@ -190,14 +254,16 @@ proptest! {
                 prop_assert!(evidence.iter().filter_map(|e| e.expected).sum::<u64>() >= all);
                 for (_, m) in left {
                     let own = evidence.iter().find(|e| e.backend == *m.backend).unwrap();
-                    prop_assert!(m.max_flows.or(m.carried.map(|c| c.flows)).unwrap() >= own.expected.unwrap());
+                    prop_assert!(m.max_flows.or(m.carried.map(|c| c.flows)).max(m.flows).unwrap() >= own.expected.unwrap());
                 }
             }
         }
         let mut heavier = asked.clone();
         heavier.members[who].flows = heavier.members[who].flows.map(|flows| flows + more);
         prop_assert!(assess(&heavier, Change::Out(name(who))).answer.verdict() >= assessment.answer.verdict());
-        let worst = worst_loss(&asked).map(|(_, a)| a.answer.verdict());
-        prop_assert!(members[who].weight == 0 || worst >= Some(assessment.answer.verdict()));
+        let each = members.iter().filter(|m| m.weight > 0);
+        let each = each.map(|m| (assess(&asked, Change::Out(m.backend)).answer.verdict(), m.flows, Reverse(m.backend)));
+        let worst = worst_loss(&asked).map(|(backend, a)| (a.answer.verdict(), Reverse(backend)));
+        prop_assert_eq!(worst, each.max().map(|(verdict, _, backend)| (verdict, backend)));
     }
 }

@@ -45,6 +45,9 @@ impl Core {
             }
         };
         self.event_by(&scope, kind, Some(by), cause);
+        if let Some(overrode) = lease.overrode.filter(|_| kind != EventKind::LeaseExtended) {
+            self.event_by(&scope, EventKind::GuardOverridden, Some(by), format!("by {by}: {overrode}"));
+        }
         for member in self.members_of(&scope) {
             if let Some(watched) = self.members.get_mut(&member) {
                 watched.returning = None;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::{LONGEST, Lease, LeaseKind, Owner, SHORTEST};
-use crate::config::model::{BackendName, ServiceName};
+use crate::config::model::BackendName;
 use crate::core::Core;
-use crate::core::api::{MemberName, Scope, Time, millis};
+use crate::core::api::{Scope, Time, millis};
+use crate::core::capacity::Consent;
+use crate::core::guard::Change;
 
 /// What someone asks for.
 #[derive(Clone, Debug)]
@@ -22,8 +24,8 @@ pub struct Asked {
     pub reason: String,
     /// Whether it may be called back.
     pub recallable: bool,
-    /// Whether the evidence against it was seen and accepted.
-    pub sure: bool,
+    /// Which of what stands against it was seen and accepted.
+    pub consent: Consent,
     /// Whether it may take the place of a lease that somebody else holds.
     pub replace: bool,
 }
@@ -39,6 +41,8 @@ pub enum Refusal {
     NoLease(String),
     /// Too few would remain; the evidence.
     TooFew(String),
+    /// The others cannot carry it; the evidence.
+    DoesNotFit(String),
     /// It needs a second word from who asks; the evidence.
     Unconfirmed(String),
     /// Somebody else holds a lease there; whose, why and until when.
@@ -51,6 +55,7 @@ impl std::fmt::Display for Refusal {
         | Self::Bounds(why)
         | Self::NoLease(why)
         | Self::TooFew(why)
+        | Self::DoesNotFit(why)
         | Self::Unconfirmed(why)
         | Self::Held(why)) = self;
         f.write_str(why)
@@ -60,7 +65,7 @@ impl std::fmt::Display for Refusal {
 impl Core {
     /// A new lease, or one in place of what is there for this scope.
     pub fn grant(&self, asked: Asked, boot_id: &str, now: Time) -> Result<Lease, Refusal> {
-        let Asked { scope, kind, length, owner, reason, recallable, sure, replace } = asked;
+        let Asked { scope, kind, length, owner, reason, recallable, consent, replace } = asked;
         self.check_scope(&scope)?;
         if reason.trim().is_empty() {
             return Err(Refusal::Bounds("a lease needs a reason".to_owned()));
@@ -74,9 +79,11 @@ impl Core {
                 "{scope}: {what} holds for {minutes} min more; this would take its place"
             )));
         }
-        self.check_rest(&scope, sure)?;
+        let overrode = self.check_change(&scope, |_| Some(Change::Out(&scope.backend)), &consent)?;
+        // What was overridden would call it back at once.
+        let recallable = recallable && overrode.is_none();
         let (ends, granted_ms, boot_id) = (now + length, millis(length), boot_id.to_owned());
-        Ok(Lease { scope, kind, owner, reason, begun: now, ends, granted_ms, boot_id, recallable })
+        Ok(Lease { scope, kind, owner, reason, begun: now, ends, granted_ms, boot_id, recallable, overrode })
     }
 
     /// The lease of this scope, to end `more` later than it does.
@@ -124,45 +131,6 @@ impl Core {
         } else {
             Err(Refusal::NotFound(format!("backend {} is not a member of service {service}", scope.backend)))
         }
-    }
-
-    /// What would be left in rotation in each service that the scope is in.
-    fn check_rest(&self, scope: &Scope, sure: bool) -> Result<(), Refusal> {
-        let mut doubts = Vec::new();
-        for service in self.config.iter().flat_map(|c| &c.services) {
-            let Some(alone) = service.members.iter().find(|m| scope.covers(&MemberName::of(service, m))) else {
-                continue;
-            };
-            let weighs = |backend: &BackendName| self.effective(&service.name, backend) > 0;
-            let before = service.members.iter().filter(|m| weighs(&m.backend)).count();
-            let rest = before - usize::from(weighs(&alone.backend));
-            let least = service.min_in_rotation as usize;
-            if rest == before {
-                // It is out already: nobody loses anything.
-                continue;
-            }
-            if rest < least {
-                return Err(Refusal::TooFew(format!(
-                    "service {}: {rest} of {} would stay in rotation, min_in_rotation is {least}",
-                    service.name,
-                    service.members.len()
-                )));
-            }
-            if rest == 0 {
-                doubts.push(format!("service {}: nothing would be left in rotation", service.name));
-            }
-            if rest == 1 {
-                let last = service.members.iter().find(|m| m.backend != alone.backend && weighs(&m.backend));
-                let last = last.map_or("nothing", |m| m.backend.as_str());
-                doubts.push(format!("service {}: {last} would take every new flow alone", service.name));
-            }
-        }
-        if doubts.is_empty() || sure { Ok(()) } else { Err(Refusal::Unconfirmed(doubts.join("; "))) }
-    }
-
-    fn effective(&self, service: &ServiceName, backend: &BackendName) -> u32 {
-        let name = MemberName { service: service.clone(), backend: backend.clone() };
-        self.members.get(&name).map_or(0, |member| member.effective)
     }
 }
 

@@ -101,8 +101,11 @@ pub struct Lease {
     pub granted_ms: u64,
     /// The boot whose CLOCK_BOOTTIME `begun` and `ends` are by (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// Whether the server may be called back before the end if the others become too few.
+    /// Whether the server may be called back before the end if the others become too few, or cannot carry its load.
     pub recallable: bool,
+    /// What the capacity guard had against it, and why it was overridden; `None`: nothing.
+    #[serde(default)]
+    pub overrode: Option<String>,
 }
 
 /// Whose the leases are that a server's own agent asked for.
@@ -160,26 +163,40 @@ impl Lease {
 
     /// Carries a lease of an earlier boot over into this one. `mark` is the last moment known of that boot.
     pub fn carry_over(&mut self, mark: Option<&Mark>, boot_id: &str, now: Time) -> Carried {
-        if self.boot_id == boot_id {
-            return Carried::SameBoot;
-        }
-        let mark = mark.filter(|m| m.boot_id == self.boot_id).map_or(self.begun, |m| m.time);
-        let seen = mark.wall_ms.max(self.begun.wall_ms);
-        let (carried, end_ms) = if now.wall_ms >= seen {
-            // Where the wall clock had been set within the earlier boot, its two clocks tell by how much.
-            let end_wall = i128::from(mark.wall_ms) + i128::from(self.ends.boot_ms) - i128::from(mark.boot_ms);
-            let left = (end_wall - i128::from(now.wall_ms)).clamp(0, i128::from(self.granted_ms));
-            (Carried::ByWall, now.boot_ms.saturating_add(u64::try_from(left).unwrap_or(0)))
-        } else {
-            let left = self.ends.boot_ms.saturating_sub(mark.boot_ms.max(self.begun.boot_ms)).min(self.granted_ms);
-            (Carried::FromBoot, left)
-        };
-        self.boot_id = boot_id.to_owned();
-        self.begun.boot_ms = 0;
-        self.ends.boot_ms = end_ms;
-        self.ends = self.ends.seen_at(now);
-        carried
+        carry_over(&mut self.begun, &mut self.ends, self.granted_ms, &mut self.boot_id, mark, boot_id, now)
     }
+}
+
+/// Carries what was granted for a time over from the boot `of` into this one, `boot_id`. `mark` is the last moment known of
+/// that boot.
+pub fn carry_over(
+    begun: &mut Time,
+    ends: &mut Time,
+    granted_ms: u64,
+    of: &mut String,
+    mark: Option<&Mark>,
+    boot_id: &str,
+    now: Time,
+) -> Carried {
+    if of == boot_id {
+        return Carried::SameBoot;
+    }
+    let mark = mark.filter(|m| m.boot_id == *of).map_or(*begun, |m| m.time);
+    let seen = mark.wall_ms.max(begun.wall_ms);
+    let (carried, end_ms) = if now.wall_ms >= seen {
+        // Where the wall clock had been set within the earlier boot, its two clocks tell by how much.
+        let end_wall = i128::from(mark.wall_ms) + i128::from(ends.boot_ms) - i128::from(mark.boot_ms);
+        let left = (end_wall - i128::from(now.wall_ms)).clamp(0, i128::from(granted_ms));
+        (Carried::ByWall, now.boot_ms.saturating_add(u64::try_from(left).unwrap_or(0)))
+    } else {
+        let left = ends.boot_ms.saturating_sub(mark.boot_ms.max(begun.boot_ms)).min(granted_ms);
+        (Carried::FromBoot, left)
+    };
+    boot_id.clone_into(of);
+    begun.boot_ms = 0;
+    ends.boot_ms = end_ms;
+    *ends = ends.seen_at(now);
+    carried
 }
 
 #[cfg(test)]

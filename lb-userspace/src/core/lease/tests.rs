@@ -18,6 +18,7 @@ fn lease() -> Lease {
         granted_ms: 30 * MINUTE_MS,
         boot_id: "first".into(),
         recallable: true,
+        overrode: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! `state.db`: revisions of the configuration, the journal of an edit under way, the addresses that the daemon added, and
-//! ([`roll_call`]) leases and removed servers.
+//! ([`roll_call`]) leases and removed servers, ([`capacity`]) accepted risks and what servers carried.
 //!
 //! SQLite with `synchronous=FULL` and a rollback journal: what a method has returned from survives SIGKILL and a power
 //! cut. The schema only grows: each version is a list of statements added to [`MIGRATIONS`], never a changed one.
 //! Knows nothing of files or the core; the order of an edit is `daemon::revise`'s.
 
+mod capacity;
 mod copy;
 mod roll_call;
 
@@ -76,6 +77,17 @@ const MIGRATIONS: &[&str] = &[
         boot_id TEXT NOT NULL,
         boot_ms INTEGER NOT NULL,
         wall_ms INTEGER NOT NULL
+    ) STRICT;
+",
+    "
+    CREATE TABLE risk (
+        name TEXT PRIMARY KEY,
+        json TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE peak (
+        name TEXT PRIMARY KEY,
+        newest_wall_ms INTEGER NOT NULL,
+        json TEXT NOT NULL
     ) STRICT;
 ",
 ];

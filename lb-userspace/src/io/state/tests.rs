@@ -139,3 +139,29 @@ fn commit_notes_what_is_accounted_for_in_the_same_step_and_only_where_it_is() {
     assert_eq!(accounted(&state), Some(new(1).text));
     assert_eq!(state.last_revision(&new(3).path).unwrap().unwrap().recorded.text, new(2).text);
 }
+
+#[test]
+fn risks_and_peaks_reopened_are_what_was_written_and_old_peaks_are_forgotten() {
+    use crate::core::guard::peak::Peak;
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = State::open(dir.path()).unwrap();
+    let risk = crate::control::testing::risk();
+    let all = crate::core::risk::Risk { service: None, ..risk.clone() };
+    state.put_risk(&risk).unwrap();
+    state.put_risk(&all).unwrap();
+    let peak = |ended_ms: i64| -> Peak {
+        let days = serde_json::json!({ "days": [{ "flows": 500, "headroom": 0.5, "ended_ms": ended_ms }] });
+        serde_json::from_value(days).unwrap()
+    };
+    let name = |text| crate::config::model::BackendName::new(text).unwrap();
+    state.put_peaks(&[(name("old"), peak(1000)), (name("new"), peak(2000))], 0).unwrap();
+    drop(state);
+
+    let mut state = State::open(dir.path()).unwrap();
+    assert_eq!(state.risks().unwrap(), (vec![all, risk.clone()], vec![]));
+    assert_eq!(state.peaks().unwrap(), [(name("new"), peak(2000)), (name("old"), peak(1000))]);
+    state.drop_risk(&None).unwrap();
+    assert_eq!(state.risks().unwrap().0, [risk]);
+    state.put_peaks(&[], 1500).unwrap();
+    assert_eq!(state.peaks().unwrap(), [(name("new"), peak(2000))]);
+}
