@@ -87,7 +87,9 @@ fn server_whose_load_the_other_cannot_carry_stays_in_and_is_called_back() {
     // What people know better is done, and told.
     let mut overridden = drain.to_vec();
     overridden.extend(["--override-guard", "it burns"]);
-    stage.rollcall.wait_for_all(&stage.bed, START);
+    // The other one, which has more than it may, gets nothing new meanwhile.
+    let serves = |status: &Value| member(status, "web4", "b1")["in_rotation"] == true;
+    stage.rollcall.wait_for(&stage.bed, START, "b1 in rotation", serves);
     let granted = cli(&stage, &overridden);
     assert_eq!(granted.code, 0, "{granted:?}");
     let events = stage.rollcall.json(&stage.bed, &["events", "--backend", "b1"]);
