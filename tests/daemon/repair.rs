@@ -268,6 +268,10 @@ fn doctor_of_a_killed_daemon_knows_the_program_that_it_left() {
     let programs = report["checks"].as_array().into_iter().flatten();
     let programs: Vec<_> = programs.filter(|c| c["name"] == "interface front: other programs").collect();
     assert_eq!((programs.len(), &programs[0]["result"]), (1, &serde_json::json!("ok")), "{programs:?}");
+    // Whoever is paged at night must be: without a route nobody is.
+    let mut checks = report["checks"].as_array().into_iter().flatten();
+    let deaf = checks.find(|c| c["evidence"].as_str().is_some_and(|text| text.starts_with("no alert_route")));
+    assert_eq!((answer.code, deaf.map(|c| &c["result"])), (1, Some(&serde_json::json!("fail"))), "{report:#}");
 }
 
 #[test]

@@ -63,6 +63,10 @@ pub enum Kind {
     Overdue,
     /// A lease ends soon.
     LeaseEnding,
+    /// A lease is over.
+    LeaseEnded,
+    /// A server was called back before its lease's end.
+    Recalled,
     /// A lease covers nobody: its service is gone.
     LeaseIdle,
     /// After its lease, a backend does not answer.
@@ -86,6 +90,8 @@ pub enum Kind {
     Outgrown,
     /// A server's memory is tight or exhausted.
     MemoryShort,
+    /// A server's memory is exhausted.
+    MemoryExhausted,
     /// A server's memory is going to run out.
     MemoryEnds,
     /// A server's memory cannot be read any more.
@@ -130,10 +136,12 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::BackendDown,
         Self::Overdue,
         Self::LeaseEnding,
+        Self::LeaseEnded,
+        Self::Recalled,
         Self::LeaseIdle,
         Self::ReturnFailed,
         Self::TooFew,
@@ -145,6 +153,7 @@ impl Kind {
         Self::NMinusOne,
         Self::Outgrown,
         Self::MemoryShort,
+        Self::MemoryExhausted,
         Self::MemoryEnds,
         Self::MemoryUnknown,
         Self::AgentSilent,
@@ -173,6 +182,8 @@ impl Kind {
             Self::BackendDown => "backend_down",
             Self::Overdue => "overdue",
             Self::LeaseEnding => "lease_ending",
+            Self::LeaseEnded => "lease_ended",
+            Self::Recalled => "recalled",
             Self::LeaseIdle => "lease_idle",
             Self::ReturnFailed => "return_failed",
             Self::TooFew => "too_few",
@@ -184,6 +195,7 @@ impl Kind {
             Self::NMinusOne => "n_minus_1",
             Self::Outgrown => "outgrown",
             Self::MemoryShort => "memory_short",
+            Self::MemoryExhausted => "memory_exhausted",
             Self::MemoryEnds => "memory_ends",
             Self::MemoryUnknown => "memory_unknown",
             Self::AgentSilent => "agent_silent",
@@ -210,8 +222,9 @@ impl Kind {
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::LeaseEnding => Severity::Info,
+            Self::LeaseEnding | Self::LeaseEnded => Severity::Info,
             Self::BackendDown
+            | Self::Recalled
             | Self::LeaseIdle
             | Self::TooFew
             | Self::BackupInUse
@@ -235,6 +248,7 @@ impl Kind {
             | Self::Panic
             | Self::ServiceAtLimit
             | Self::Outgrown
+            | Self::MemoryExhausted
             | Self::MemoryEnds
             | Self::ShareMissing
             | Self::EdgeSuspected

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::condition::{Condition, Kind};
 use crate::config::model::{Config, Service, ServiceName};
 use crate::control::daemon::{Topic, View};
-use crate::core::api::{MemberCall, Scope, ServiceCall, Time};
+use crate::core::api::{EventKind, MemberCall, Scope, ServiceCall, Time, millis};
 use crate::core::memory::forecast::Forecast;
 use crate::core::memory::tracker::Memory;
 use crate::core::reason::{Reason, ReasonKind};
@@ -26,6 +26,9 @@ pub struct Load {
 const NEAR_FULL: u64 = 70;
 /// The picture is renewed each second; one so old means that the task behind it is stuck, ms.
 const STUCK_MS: u64 = 30_000;
+
+/// How long people are told that a lease has ended.
+const ENDED_SHOWN: Duration = Duration::from_secs(300);
 
 /// A neighbour that was asked for may take so long to answer.
 const ASKED: Duration = Duration::from_secs(5);
@@ -186,6 +189,22 @@ fn duties(found: &mut Vec<Condition>, view: &View, now: Time) {
             ..of_scope(Kind::LeaseEnding, &lease.scope, "", summary)
         });
     }
+    let told = |at: Time| now.boot_ms.saturating_sub(at.boot_ms) < millis(ENDED_SHOWN);
+    for event in view.events.iter().filter(|event| told(event.time)) {
+        let kind = match event.kind {
+            EventKind::LeaseEnded => Kind::LeaseEnded,
+            EventKind::Recalled => Kind::Recalled,
+            _ => continue,
+        };
+        let Some(backend) = event.backend.clone() else { continue };
+        let scope = Scope { backend, service: event.service.clone() };
+        let owner = view.config.backends.get(&scope.backend).and_then(|b| b.owner.clone());
+        let summary = format!("{scope} is to take flows again: {}", event.cause);
+        let condition = Condition { owner, since: Some(event.time), ..of_scope(kind, &scope, "", summary) };
+        // The last one counts, if there were several.
+        found.retain(|c| c.key() != condition.key());
+        found.push(condition);
+    }
     for lease in &view.roll_call.leases {
         let gone = |name: &ServiceName| !view.config.services.iter().any(|s| s.name == *name);
         if !lease.scope.service.as_ref().is_some_and(gone) {
@@ -220,7 +239,11 @@ fn memory(found: &mut Vec<Condition>, view: &View) {
         match &call.memory {
             Memory::Tight | Memory::Exhausted => {
                 let summary = format!("memory of {name} is {}{free}", call.memory.name());
-                push(Kind::MemoryShort, Some(call.since), summary);
+                push(Kind::MemoryShort, Some(call.since), summary.clone());
+                // No time to wait for: the next thing is the kernel killing something there.
+                if call.memory == Memory::Exhausted {
+                    push(Kind::MemoryExhausted, Some(call.since), summary);
+                }
             }
             // Under a lease its agent may well be stopped.
             Memory::Unknown { .. } if view.roll_call.leases.iter().any(|l| l.scope.backend == *name) => {}

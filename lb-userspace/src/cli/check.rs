@@ -120,6 +120,7 @@ mod tests {
     #[test]
     fn line_of_a_pool_with_troubles_has_verdict_findings_and_figures() {
         let mut status = Status::new(&testing::view(), &testing::counters());
+        status.nobody_told = false;
         status.warnings = vec!["a | bar\nand a line".into()];
         let report = of_status(&status);
         assert_eq!(report.state, CheckState::Warning);

@@ -28,7 +28,10 @@ pub(super) async fn run(context: &Context) -> Outcome {
 pub(super) fn first_line(status: &Status) -> (Tone, String) {
     let alarms = [frozen::in_words(status), suspicion(status), panic(status), backups(status)];
     let alarms: Vec<String> = alarms.into_iter().flatten().collect();
-    let (tone, line) = verdict(status);
+    let (tone, mut line) = verdict(status);
+    if status.nobody_told {
+        line += "; no alert route, so nobody is told";
+    }
     if alarms.is_empty() { (tone, line) } else { (Tone::Bad, format!("{}; {line}", alarms.join("; "))) }
 }
 
@@ -417,6 +420,7 @@ mod tests {
     fn status() -> Status {
         let mut status = Status::new(&testing::view(), &testing::counters()).with_alerts(&testing::board());
         status.daemon.version = "1.2.3".into();
+        status.nobody_told = false;
         status
     }
 
@@ -599,6 +603,13 @@ mod tests {
         (out.reasons[0].kind, out.reasons[0].cause) = (ReasonKind::Drained, "probe failed".into());
         let text = service(&status.services[0], now, Paint::PLAIN);
         assert!(text.lines().any(|line| line.ends_with(expected)), "{text}");
+    }
+
+    #[test]
+    fn first_line_says_that_nobody_is_told() {
+        let mut status = status();
+        status.nobody_told = true;
+        assert!(first_line(&status).1.ends_with("; no alert route, so nobody is told"));
     }
 
     #[test]

@@ -25,18 +25,22 @@ pub fn lint(config: &Config) -> Vec<String> {
             format!("service {}: {found} members, expect_backends says {expected}: somebody is missing", service.name)
         })
     });
-    let deaf = config.alert_routes.is_empty().then(|| {
-        "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alert test`"
-            .to_owned()
-    });
-    let deaf = deaf.filter(|_| !config.services.is_empty());
     unprobed
         .chain(unused)
         .chain(unseen)
         .chain(fewer)
         .chain(config.services.iter().filter_map(crowded))
-        .chain(deaf)
+        .chain(is_deaf(config).then(|| NO_ROUTE.to_owned()))
         .collect()
+}
+
+/// What [`lint`] says of a configuration that [`is_deaf`].
+pub const NO_ROUTE: &str =
+    "no alert_route: when something is wrong, nobody is told; add one, and try it with `rollcall alert test`";
+
+/// Whether nobody would be told that something is wrong.
+pub fn is_deaf(config: &Config) -> bool {
+    config.alert_routes.is_empty() && !config.services.is_empty()
 }
 
 /// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use example::default_text;
-pub use lint::lint;
+pub use lint::{NO_ROUTE, is_deaf, lint};
 use model::Config;
 pub use scan::{PathKey, path_in};
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::config::model::{BackendName, ServiceName};
 use crate::control::daemon::Warning;
 use crate::control::testing::{self, before};
-use crate::core::api::{LastProbe, MemberName, MemoryCall, SilentAgent, Skew, Suspicion};
+use crate::core::api::{Event, LastProbe, MemberName, MemoryCall, SilentAgent, Skew, Suspicion};
 use crate::core::removed::Removed;
 
 fn keys(view: &View, load: &Load) -> BTreeSet<String> {
@@ -276,4 +276,48 @@ fn flows_that_go_astray_are_told_of_who_loses_and_of_the_table() {
     assert_eq!(lost.summary, "service www: web-03 got 0.0 %");
     assert_eq!((lost.owner.as_deref(), lost.since), (Some("web team"), Some(before(180))));
     assert_eq!(lost.kind.severity(), crate::config::model::Severity::Critical);
+}
+
+#[test]
+fn exhausted_memory_is_short_and_critical_at_once() {
+    let mut view = calm();
+    let call = |memory| MemoryCall {
+        backend: BackendName::new("web-01").unwrap(),
+        memory,
+        since: before(5),
+        headroom: Some(0.03),
+        sample: None,
+        forecast: Forecast::CannotTell,
+        ends: None,
+    };
+    view.roll_call.memory = vec![call(Memory::Exhausted)];
+    assert_eq!(
+        keys(&view, &Load::default()),
+        only(["backend_down/www/web-02", "memory_exhausted/*/web-01", "memory_short/*/web-01"])
+    );
+    assert_eq!(Kind::MemoryExhausted.hold(), Duration::ZERO);
+    view.roll_call.memory = vec![call(Memory::Tight)];
+    assert_eq!(keys(&view, &Load::default()), only(["backend_down/www/web-02", "memory_short/*/web-01"]));
+}
+
+#[test]
+fn end_of_a_lease_is_told_for_five_minutes() {
+    let mut view = calm();
+    let event = |kind, ago, service: Option<&str>| Event {
+        time: before(ago),
+        backend: BackendName::new("web-02"),
+        service: service.and_then(ServiceName::new),
+        kind,
+        by: None,
+        cause: "the drain by ada (kernel test) is over".into(),
+    };
+    view.events = vec![
+        event(EventKind::Recalled, 301, None),
+        event(EventKind::LeaseEnded, 20, Some("www")),
+        event(EventKind::LeaseEnded, 10, Some("www")),
+        event(EventKind::Restored, 5, None),
+    ];
+    assert_eq!(keys(&view, &Load::default()), only(["backend_down/www/web-02", "lease_ended/www/web-02"]));
+    view.events[0].time = before(299);
+    assert!(keys(&view, &Load::default()).contains("recalled/*/web-02"));
 }

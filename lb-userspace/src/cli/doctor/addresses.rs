@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use super::facts::Facts;
 use super::{bad, hops, ok};
-use crate::config::lint;
 use crate::config::model::Config;
+use crate::config::{NO_ROUTE, lint};
 use crate::control::schema::{Check, CheckResult};
 
 /// Whether there is a configuration to judge by.
@@ -25,7 +25,7 @@ pub(super) fn config(facts: &Facts) -> Vec<Check> {
             let mut checks = vec![ok("configuration", evidence)];
             checks.extend(lint(&loaded.config).into_iter().map(|line| Check {
                 name: "configuration".into(),
-                result: CheckResult::Warn,
+                result: if line == NO_ROUTE { CheckResult::Fail } else { CheckResult::Warn },
                 evidence: line,
                 why: None,
                 mend: None,

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::alert::Board;
 use crate::config::defaults;
+use crate::config::is_deaf;
 use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName, Tier};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
@@ -50,6 +51,9 @@ pub struct Status {
     /// Backends that left the configuration and are expected back.
     #[serde(default)]
     pub removed: Vec<RemovedStatus>,
+    /// Whether no alert route is configured, so that nobody is told of anything.
+    #[serde(default)]
+    pub nobody_told: bool,
     /// Alerts that fire, worst first. Of a daemon that does not run only that it is down, if `watch` told anybody.
     #[serde(default)]
     pub alerts: Vec<AlertStatus>,
@@ -408,6 +412,7 @@ impl Status {
                 .filter(|b| !view.config.services.iter().any(|s| s.members.iter().any(|m| m.backend == **b)))
                 .cloned()
                 .collect(),
+            nobody_told: is_deaf(&view.config),
             alerts: Vec::new(),
         }
     }
