@@ -51,7 +51,7 @@ impl Deed {
             ],
             Self::Extend => &["backend", "extend", "b1", "--for", "1m", "--owner", "ada"],
             Self::Restore => &["backend", "restore", "b1", "--owner", "ada"],
-            Self::Remove => &["backend", "remove", "b1"],
+            Self::Remove => &["backend", "remove", "b1", "--yes"],
             Self::Return => &["reload"],
         }
     }

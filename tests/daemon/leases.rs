@@ -113,7 +113,7 @@ fn removed_server_is_missed_wherever_the_daemon_dies_until_it_is_forgotten() {
     for point in ["after_rename", "before_store", "after_apply", "after_revision"] {
         let mut daemon = stage.spawn(&[("ROLLCALL_CRASH_AT", point)]);
         stage.rollcall.wait_for_all(&stage.bed, START);
-        assert_eq!(cli(&stage, &["backend", "remove", "b1"]).code, 69, "{point}: it died without an answer");
+        assert_eq!(cli(&stage, &["backend", "remove", "b1", "--yes"]).code, 69, "{point}: it died without an answer");
         assert_eq!(daemon.wait(START).signal(), Some(libc::SIGKILL), "{point}: {}", daemon.tail());
         stage.start();
         let status = stage.rollcall.status(&stage.bed);
@@ -131,7 +131,7 @@ fn removed_server_is_missed_wherever_the_daemon_dies_until_it_is_forgotten() {
         stage.rollcall.terminate();
     }
     stage.start();
-    assert_eq!(cli(&stage, &["backend", "remove", "b1"]).code, 0);
+    assert_eq!(cli(&stage, &["backend", "remove", "b1", "--yes"]).code, 0);
     let shown = cli(&stage, &["status"]);
     assert!(shown.stdout.starts_with("1 of 2 in rotation: b1 REMOVED from echo4, echo6, web4, web6"), "{shown:?}");
     let forgotten = cli(&stage, &["backend", "forget", "b1", "--owner", "ada"]);
@@ -145,7 +145,7 @@ fn server_removed_for_good_is_not_missed() {
     let stage = Stage::new();
     let nothing_said = cli(&stage, &["backend", "remove", "b1", "--decommission"]);
     assert_eq!(nothing_said.code, 64, "{nothing_said:?}");
-    let gone = cli(&stage, &["backend", "remove", "b1", "--decommission", "--reason", "sold"]);
+    let gone = cli(&stage, &["backend", "remove", "b1", "--decommission", "--reason", "sold", "--yes"]);
     assert_eq!(gone.code, 0, "{gone:?}");
     assert_eq!(stage.rollcall.status(&stage.bed)["removed"].as_array().map(Vec::len), Some(0));
 }
@@ -162,7 +162,7 @@ fn lease_that_cannot_be_is_refused_with_its_code_and_changes_nothing() {
     let owned = ["--reason", "test", "--owner", "ada"];
     let with = |more: &[&'static str]| owned.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
     for (answer, code, says) in [
-        (take("b1", &owned), 75, "b2 would take every new flow alone"),
+        (take("b1", &owned), 75, "b2 alone is left in rotation: if it fails, so does the service"),
         (take("b9", &with(&["--yes"])), 66, "there are: b1, b2"),
         (take("b1", &with(&["--yes", "--service", "none"])), 66, "there is no service none"),
         (take("b1", &with(&["--yes", "--for", "73h"])), 64, "at most 72 h"),

@@ -40,7 +40,7 @@ fn member_removed_serves_its_flows_and_gives_up_its_id_when_they_end() {
     assert_eq!(members_in_kernel(&stage), 8);
     let mut flow = stage.connect().expect("it serves");
     let backend = ask(&mut flow).expect("it serves");
-    let removed = stage.rollcall.cli(&stage.bed, &["backend", "remove", &backend]);
+    let removed = stage.rollcall.cli(&stage.bed, &["backend", "remove", &backend, "--yes"]);
     assert_eq!(removed.code, 0, "{removed:?}");
     // Those without flows go; the one with the flow stays.
     poll::until(START, "the flowless members gone", || match members_in_kernel(&stage) {

@@ -1,4 +1,4 @@
-//! What is on one service follows it to its new name: leases, and records of who was removed. A lease of a service that is
+//! What is on one service follows it to its new name: leases, records of who was removed, last resort, limits and N-1. A lease of a service that is
 //! gone covers nobody, and that is told.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,10 @@ impl Core {
     /// Lets leases and records of removals go by the new names of their services.
     pub(super) fn follow_renames(&mut self, old: &Config, new: &Config, by: &Author) {
         for (from, to) in renamed(old, new) {
+            // Nothing of this is stored: it goes on as it is.
+            self.resorts.remove(&from).map(|state| self.resorts.insert(to.clone(), state));
+            self.crowded.remove(&from).map(|since| self.crowded.insert(to.clone(), since));
+            self.capacity.remove(&from).map(|state| self.capacity.insert(to.clone(), state));
             let of = |scope: &&Scope| scope.service.as_ref() == Some(&from);
             let moved = |scope: &Scope| Scope { service: Some(to.clone()), ..scope.clone() };
             let cause =
