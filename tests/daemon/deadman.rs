@@ -29,7 +29,9 @@ fn status_without_a_daemon_shows_what_it_left_and_the_lease_that_nobody_ends() {
     let well = cli(&stage, &["check"]);
     assert_eq!(well.code, 0, "{well:?}");
     assert!(
-        well.stdout.starts_with("ROLLCALL OK - all 2 backends in rotation | in_rotation=2;;;0;2 out=0"),
+        well.stdout.starts_with(
+            "ROLLCALL OK - all 2 backends in rotation; no alert route, so nobody is told | in_rotation=2;;;0;2 out=0"
+        ),
         "{well:?}"
     );
     assert_eq!(cli(&stage, &["watch"]).code, 0);

@@ -45,7 +45,7 @@ impl World {
                         ReasonKind::Drained | ReasonKind::Maintenance | ReasonKind::Returning | ReasonKind::Ramping
                     );
                     assert!(
-                        leased || reason.since == before.unwrap_or(self.now),
+                        leased || before.map_or(reason.since.boot_ms >= self.checked.boot_ms, |b| reason.since == b),
                         "{key:?} forgot since when it stands"
                     );
                     reasons.insert(key, reason.since);
@@ -53,5 +53,6 @@ impl World {
             }
         }
         self.reasons = reasons;
+        self.checked = self.now;
     }
 }

@@ -99,6 +99,8 @@ pub struct World {
     sent: usize,
     /// Since when each reason stands.
     pub reasons: Reasons,
+    /// When they were last looked at.
+    pub checked: Time,
     /// What was seen of tiers and ramps.
     pub seen_of_tiers: crate::resort::Seen,
 }
@@ -134,6 +136,7 @@ impl World {
             letters: BTreeMap::new(),
             sent: 0,
             reasons: BTreeMap::new(),
+            checked: Time { boot_ms: 0, wall_ms: 0 },
             seen_of_tiers: crate::resort::Seen::default(),
         }
     }
@@ -213,6 +216,7 @@ impl World {
         self.letters.clear();
         self.followed.clear();
         self.reasons.clear();
+        self.checked = self.now;
         self.seen_of_tiers = crate::resort::Seen::default();
     }
 
