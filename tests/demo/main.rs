@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use lb_tests::testbed::interrupt;
-use lb_tests::testbed::scratch::{self, Sweep};
+use lb_tests::testbed::scratch;
 
 /// Options of the demo.
 #[derive(Parser)]
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
         datagrams::serve(name);
     }
     if arguments.clean {
-        return clean();
+        scratch::clean("demo", stage::PREFIX);
+        return ExitCode::SUCCESS;
     }
     interrupt::watch();
     let Ok(report) = play::run(Duration::from_secs(arguments.seconds), arguments.keep) else {
@@ -71,18 +72,4 @@ fn main() -> ExitCode {
         Format::Json => println!("{:#}", report.json()),
     }
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn clean() -> ExitCode {
-    let swept = scratch::sweep(stage::PREFIX, Sweep::DeadAndKept);
-    swept.removed.iter().for_each(|what| println!("removed {what}"));
-    for pid in &swept.running {
-        println!(
-            "left alone: a demo that still runs, process {pid}; Ctrl-C or `kill {pid}` ends it and removes what it made"
-        );
-    }
-    if swept.removed.is_empty() && swept.running.is_empty() {
-        println!("nothing to remove");
-    }
-    ExitCode::SUCCESS
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use lb_tests::testbed::interrupt;
-use lb_tests::testbed::scratch::{self, Sweep};
+use lb_tests::testbed::scratch;
 
 use crate::story::{Kind, Pace};
 
@@ -97,7 +97,8 @@ fn main() -> ExitCode {
         app::serve(name);
     }
     if arguments.clean {
-        return clean();
+        scratch::clean("drill", stage::PREFIX);
+        return ExitCode::SUCCESS;
     }
     interrupt::watch();
     let pace = match arguments {
@@ -114,18 +115,4 @@ fn main() -> ExitCode {
         Format::Json => println!("{:#}", page.json()),
     }
     if page.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn clean() -> ExitCode {
-    let swept = scratch::sweep(stage::PREFIX, Sweep::DeadAndKept);
-    swept.removed.iter().for_each(|what| println!("removed {what}"));
-    for pid in &swept.running {
-        println!(
-            "left alone: a drill that still runs, process {pid}; Ctrl-C or `kill {pid}` ends it and removes what it made"
-        );
-    }
-    if swept.removed.is_empty() && swept.running.is_empty() {
-        println!("nothing to remove");
-    }
-    ExitCode::SUCCESS
 }

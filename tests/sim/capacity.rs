@@ -9,10 +9,11 @@ use rollcall::config::model::{BackendName, Config, ServiceName};
 use rollcall::core::api::{EventKind, Input, NMinusOne, RollCall, Scope};
 use rollcall::core::capacity::Consent;
 use rollcall::core::guard::Verdict;
-use rollcall::core::lease::{Asked, LeaseKind, Owner, Refusal};
+use rollcall::core::lease::{Asked, LeaseKind, Refusal};
 use rollcall::core::reason::ReasonKind;
 
 use crate::configs::{backend, config, service};
+use crate::leases::{self, scope};
 use crate::memory::source;
 use crate::world::World;
 
@@ -80,20 +81,7 @@ pub fn risk_some(world: &mut World) {
 }
 
 fn asked(n: u8) -> Asked {
-    Asked {
-        scope: scope(n),
-        kind: LeaseKind::Drain,
-        length: 60 * MINUTE,
-        owner: Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) },
-        reason: "kernel test".to_owned(),
-        recallable: true,
-        consent: Consent::sure(),
-        replace: false,
-    }
-}
-
-fn scope(n: u8) -> Scope {
-    Scope { backend: backend(n).name, service: None }
+    leases::asked(scope(n), LeaseKind::Drain, 60 * MINUTE)
 }
 
 fn limited(mut config: Config, max_flows: u32) -> Config {

@@ -6,13 +6,12 @@ use std::time::Duration;
 use rand::Rng;
 use rollcall::config::memory::{MemoryKind, MemorySource};
 use rollcall::config::model::Config;
-use rollcall::core::api::{EventKind, Scope};
-use rollcall::core::capacity::Consent;
-use rollcall::core::lease::{Asked, LeaseKind, Owner};
+use rollcall::core::api::EventKind;
 use rollcall::core::memory::tracker::Memory;
 use rollcall::core::reason::ReasonKind;
 
 use crate::configs::{backend, config, service};
+use crate::leases::drain;
 use crate::world::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,19 +58,6 @@ fn running(members: u8) -> World {
     world
 }
 
-fn drain(n: u8) -> Asked {
-    Asked {
-        scope: Scope { backend: backend(n).name, service: None },
-        kind: LeaseKind::Drain,
-        length: 60 * MINUTE,
-        owner: Owner { name: "ada".to_owned(), claimed: false, uid: 0, loginuid: Some(1000) },
-        reason: "kernel test".to_owned(),
-        recallable: true,
-        consent: Consent::sure(),
-        replace: false,
-    }
-}
-
 fn memory(world: &World, n: u8) -> Memory {
     let call = world.core.roll_call(world.now);
     call.memory.into_iter().find(|m| m.backend == backend(n).name).expect("it is monitored").memory
@@ -110,7 +96,7 @@ fn server_that_says_nothing_of_its_memory_is_unknown_and_keeps_its_weight() {
 #[test]
 fn drained_server_is_called_back_when_the_memory_of_the_others_is_short() {
     let mut world = running(2);
-    world.take(drain(2)).unwrap();
+    drain(&mut world, 2, 60 * MINUTE);
     world.run(10 * MINUTE);
     assert!(!world.members()[1].in_rotation);
     world.memory.insert(backend(1).name, 0.15);
@@ -124,7 +110,7 @@ fn drained_server_is_called_back_when_the_memory_of_the_others_is_short() {
 fn of_several_drained_servers_one_is_called_back_at_a_time() {
     let mut world = running(4);
     for n in [3, 4] {
-        world.take(drain(n)).unwrap();
+        drain(&mut world, n, 60 * MINUTE);
     }
     world.run(MINUTE);
     world.memory.insert(backend(1).name, 0.15);

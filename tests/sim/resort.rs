@@ -275,8 +275,8 @@ fn server_that_comes_back_gets_its_weight_in_steps_within_its_time() {
     assert_eq!((world.seen(EventKind::Ramping), world.seen(EventKind::Ramped)), (1, 1));
 }
 
-#[test]
-fn ramp_is_cut_short_when_the_others_are_needed_no_less() {
+/// Three servers, the second of which was down and is on its way back to its weight.
+fn ramping() -> World {
     let mut slow = service(3);
     slow.slow_start = Some(600 * SECOND);
     let mut world = running(slow);
@@ -285,6 +285,12 @@ fn ramp_is_cut_short_when_the_others_are_needed_no_less() {
     world.dead.clear();
     world.run(20 * SECOND);
     assert!(effective(&world)[1] < 256);
+    world
+}
+
+#[test]
+fn ramp_is_cut_short_when_the_others_are_needed_no_less() {
+    let mut world = ramping();
     world.dead.insert(ip(1));
     world.run(20 * SECOND);
     assert_eq!(effective(&world), [0, 256, 256]);
@@ -316,14 +322,7 @@ fn servers_come_back_together_after_a_mass_failure() {
 
 #[test]
 fn ramp_goes_on_from_full_under_a_new_daemon() {
-    let mut slow = service(3);
-    slow.slow_start = Some(600 * SECOND);
-    let mut world = running(slow);
-    world.dead.insert(ip(2));
-    world.run(20 * SECOND);
-    world.dead.clear();
-    world.run(20 * SECOND);
-    assert!(effective(&world)[1] < 256);
+    let mut world = ramping();
     world.restart(world.config());
     world.run(SECOND);
     assert_eq!(effective(&world), [256; 3]);

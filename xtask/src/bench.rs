@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::setup;
-use crate::sys::{self, Root};
+use crate::sys;
 use crate::workspace;
 
 /// Why it needs root.
@@ -50,24 +49,20 @@ pub struct Control {
 
 /// Runs it.
 pub fn run(what: &Bench) -> Result<ExitCode> {
-    let root = Root::find();
-    root.command("true", WHY)?;
-    setup::ensure()?;
-    let folder = workspace::build_programs()?;
-    let mut command = root.command(folder.join("lb-bench"), WHY)?;
-    match what {
-        Bench::Packet(packet) => {
-            command.args(["packet", "--output", &packet.output]);
-            command.args(["--packets", &packet.packets.to_string(), "--rounds", &packet.rounds.to_string()]);
+    workspace::run_as_root("lb-bench", WHY, |command| {
+        match what {
+            Bench::Packet(packet) => {
+                command.args(["packet", "--output", &packet.output]);
+                command.args(["--packets", &packet.packets.to_string(), "--rounds", &packet.rounds.to_string()]);
+            }
+            Bench::Control(control) => {
+                // What users run is the optimised program.
+                sys::run(workspace::cargo().args(["build", "--release", "--package", "lb-userspace"]))?;
+                command.env("ROLLCALL_BINARY", workspace::target()?.join("release/rollcall"));
+                command.args(["control", "--output", &control.output]);
+                command.args(["--backends", &control.backends.to_string(), "--seconds", &control.seconds.to_string()]);
+            }
         }
-        Bench::Control(control) => {
-            // What users run is the optimised program.
-            sys::run(workspace::cargo().args(["build", "--release", "--package", "lb-userspace"]))?;
-            command.env("ROLLCALL_BINARY", workspace::target()?.join("release/rollcall"));
-            command.args(["control", "--output", &control.output]);
-            command.args(["--backends", &control.backends.to_string(), "--seconds", &control.seconds.to_string()]);
-        }
-    }
-    let status = command.status().context("cannot run the benchmark that was just built")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(())
+    })
 }

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::setup;
-use crate::sys::Root;
 use crate::workspace;
 
 /// Why the demo needs root.
@@ -31,20 +29,15 @@ pub struct Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let root = Root::find();
-    // Before minutes of building, not after.
-    root.command("true", WHY)?;
-    setup::ensure()?;
-    let folder = workspace::build_programs()?;
-    let mut command = root.command(folder.join("rollcall-demo"), WHY)?;
-    if arguments.clean {
-        command.arg("--clean");
-    } else {
-        command.args(["--output", &arguments.output, "--seconds", &arguments.seconds.to_string()]);
-    }
-    if arguments.keep {
-        command.arg("--keep");
-    }
-    let status = command.status().context("cannot run the demo that was just built")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    workspace::run_as_root("rollcall-demo", WHY, |command| {
+        if arguments.clean {
+            command.arg("--clean");
+        } else {
+            command.args(["--output", &arguments.output, "--seconds", &arguments.seconds.to_string()]);
+        }
+        if arguments.keep {
+            command.arg("--keep");
+        }
+        Ok(())
+    })
 }

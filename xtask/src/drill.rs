@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::setup;
-use crate::sys::Root;
 use crate::workspace;
 
 /// Why the drill needs root.
@@ -32,20 +30,15 @@ pub struct Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let root = Root::find();
-    // Before minutes of building, not after.
-    root.command("true", WHY)?;
-    setup::ensure()?;
-    let folder = workspace::build_programs()?;
-    let mut command = root.command(folder.join("rollcall-drill"), WHY)?;
-    if arguments.clean {
-        command.arg("--clean");
-    } else {
-        command.args(["--output", &arguments.output, "--story", &arguments.story]);
-    }
-    if arguments.interactive {
-        command.arg("--interactive");
-    }
-    let status = command.status().context("cannot run the drill that was just built")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    workspace::run_as_root("rollcall-drill", WHY, |command| {
+        if arguments.clean {
+            command.arg("--clean");
+        } else {
+            command.args(["--output", &arguments.output, "--story", &arguments.story]);
+        }
+        if arguments.interactive {
+            command.arg("--interactive");
+        }
+        Ok(())
+    })
 }

@@ -1,12 +1,13 @@
 //! The workspace: its root, its programs, its test targets.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::sys;
+use crate::setup;
+use crate::sys::{self, Root};
 
 /// The workspace's root.
 ///
@@ -39,6 +40,22 @@ pub fn metadata() -> Result<Value> {
 pub fn build_programs() -> Result<PathBuf> {
     sys::run(cargo().args(["build", "--package", "lb-userspace", "--package", "lb-tests", "--bins"]))?;
     Ok(target()?.join("debug"))
+}
+
+/// Builds the testbed's programs and runs one of them as root; `what_for` says what needs that, `arguments` what it is told.
+pub fn run_as_root(
+    program: &str,
+    what_for: &str,
+    arguments: impl FnOnce(&mut Command) -> Result<()>,
+) -> Result<ExitCode> {
+    let root = Root::find();
+    // Before minutes of building, not after.
+    root.command("true", what_for)?;
+    setup::ensure()?;
+    let mut command = root.command(build_programs()?.join(program), what_for)?;
+    arguments(&mut command)?;
+    let status = command.status().with_context(|| format!("cannot run {program}, which was just built"))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The target folder.

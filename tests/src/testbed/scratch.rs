@@ -132,6 +132,20 @@ pub fn sweep(prefix: &str, which: Sweep) -> Swept {
     swept
 }
 
+/// Removes what earlier runs of `program`, whose testbeds have `prefix`, left, and prints what was done.
+pub fn clean(program: &str, prefix: &str) {
+    let swept = sweep(prefix, Sweep::DeadAndKept);
+    swept.removed.iter().for_each(|what| println!("removed {what}"));
+    for pid in &swept.running {
+        println!(
+            "left alone: a {program} that still runs, process {pid}; Ctrl-C or `kill {pid}` ends it and removes what it made"
+        );
+    }
+    if swept.removed.is_empty() && swept.running.is_empty() {
+        println!("nothing to remove");
+    }
+}
+
 fn remove(path: &Path) {
     // Unmounting drops the pins, and with them links, programs and maps. Not mounted is no error.
     let _ = umount2(&path.join("bpf"), MntFlags::MNT_DETACH);
