@@ -46,8 +46,10 @@ struct Row {
     backends: u16,
     /// From the start of the daemon until every member is in rotation.
     start_s: f64,
-    /// Of one processor.
+    /// Of one processor. The kernel's work for connections, both ends of which are on this machine, is in it.
     cpu_percent: f64,
+    /// Of that, in the daemon's own code.
+    cpu_own_percent: f64,
     /// Processor time for each probe, its share of all else included.
     cpu_us_per_probe: f64,
     /// Resident.
@@ -104,7 +106,9 @@ fn measure(backends: u16, seconds: u64) -> Result<Row> {
 
     let (before, since) = (cpu(pid)?, Instant::now());
     std::thread::sleep(Duration::from_secs(seconds));
-    let (cpu, wall) = (cpu(pid)? - before, since.elapsed());
+    let (after, wall) = (cpu(pid)?, since.elapsed());
+    let own = after.0 - before.0;
+    let cpu = own + (after.1 - before.1);
     let probes = f64::from(backends) * wall.as_secs_f64() / INTERVAL.as_secs_f64();
 
     let ask = |_| {
@@ -119,6 +123,7 @@ fn measure(backends: u16, seconds: u64) -> Result<Row> {
         backends,
         start_s,
         cpu_percent: cpu.as_secs_f64() / wall.as_secs_f64() * 100.0,
+        cpu_own_percent: own.as_secs_f64() / wall.as_secs_f64() * 100.0,
         cpu_us_per_probe: cpu.as_secs_f64() * 1e6 / probes,
         memory_mb: resident_mb(pid)?,
         status_ms: answers[QUESTIONS / 2],
@@ -145,14 +150,17 @@ fn configuration(bed: &Bed, backends: u16) -> Configuration {
     configuration
 }
 
-/// Processor time that a process has used so far.
-fn cpu(pid: u32) -> Result<Duration> {
+/// Processor time that a process has used so far: in its own code, in the kernel.
+fn cpu(pid: u32) -> Result<(Duration, Duration)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("the daemon is gone")?;
     // After the name, which may hold anything: state is field 3, user and system time are 14 and 15.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields.get(11..13).context("/proc/PID/stat")?.iter().filter_map(|t| t.parse::<u64>().ok()).sum();
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("clock ticks")?;
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    let time = |n: usize| -> Result<Duration> {
+        let ticks: u64 = fields.get(n).context("/proc/PID/stat")?.parse().context("/proc/PID/stat")?;
+        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    };
+    Ok((time(11)?, time(12)?))
 }
 
 fn resident_mb(pid: u32) -> Result<f64> {
@@ -166,15 +174,16 @@ fn print(report: &Report) {
     let (cpu, status) = AIMS;
     println!("Linux {}, HTTP probes every {} s, processor over {} s", report.kernel, report.interval_s, report.seconds);
     println!(
-        "{:>8} {:>9} {:>8} {:>13} {:>10} {:>12} {:>9}",
-        "servers", "start", "cpu", "cpu/probe", "memory", "status", "longest"
+        "{:>8} {:>9} {:>8} {:>9} {:>13} {:>10} {:>12} {:>9}",
+        "servers", "start", "cpu", "own code", "cpu/probe", "memory", "status", "longest"
     );
     for row in &report.rows {
         println!(
-            "{:>8} {:>7.1} s {:>6.2} % {:>10.0} us {:>7.1} MB {:>9.1} ms {:>6.1} ms",
+            "{:>8} {:>7.1} s {:>6.2} % {:>7.2} % {:>10.0} us {:>7.1} MB {:>9.1} ms {:>6.1} ms",
             row.backends,
             row.start_s,
             row.cpu_percent,
+            row.cpu_own_percent,
             row.cpu_us_per_probe,
             row.memory_mb,
             row.status_ms,

@@ -1,5 +1,6 @@
 //! Prometheus text: base units, `_total` for counters, one family for each thing, labels `service` and `backend`.
 
+mod servers;
 pub(crate) mod text;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub fn render(view: &View, counters: &Counters, board: &Board) -> String {
     traffic(&mut text, view, counters);
     signals(&mut text, view, counters);
     capacity(&mut text, view);
+    servers::render(&mut text, view);
     verdicts(&mut text, view, counters);
     text.finish()
 }

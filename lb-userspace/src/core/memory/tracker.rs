@@ -52,6 +52,9 @@ pub enum Memory {
 }
 
 impl Memory {
+    /// Names of what memory can be where there is a source.
+    pub const MONITORED: [&str; 4] = ["unknown", "ample", "tight", "exhausted"];
+
     /// The name that CLI and metrics print.
     pub const fn name(&self) -> &'static str {
         match self {

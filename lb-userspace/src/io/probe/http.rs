@@ -75,10 +75,11 @@ where
     };
     tokio::pin!(exchange);
     // The connection does the work while the exchange waits; both end here. An error of the connection reaches the
-    // exchange, too, so that only its own result counts.
+    // exchange, too, so that only its own result counts. No orderly shutdown: the socket ends by a reset anyway, and a FIN
+    // before it was a tenth of what probing costs.
     tokio::select! {
         result = &mut exchange => result,
-        _ = connection => exchange.await,
+        _ = connection.without_shutdown() => exchange.await,
     }
 }
 
