@@ -1,10 +1,11 @@
 //! `cargo xtask mutate`: breaks the core on purpose, one way after another, and looks whether a test notices.
 //!
 //! The ways are listed in `tests/mutations.toml`. They are made in a copy of the sources under the target folder, so that a
-//! run that is cut short leaves nothing broken behind. A mutation is caught by a failing test, not by the compiler.
+//! run that is cut short leaves nothing broken behind. A mutation is caught by a failing test, not by the compiler. It needs
+//! cargo-nextest, which ends a run at the first failure: to run the others to their end is most of the time.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -79,6 +80,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let only = |m: &Mutation| arguments.only.as_ref().is_none_or(|text| m.what.contains(text.as_str()));
     let mutations: Vec<_> = list()?.into_iter().filter(only).collect();
     ensure!(!mutations.is_empty(), "no mutation's description contains that; they are in {LIST}");
+    let nextest = sys::read(workspace::cargo().args(["nextest", "--version"]));
+    ensure!(nextest.is_some(), "cargo-nextest is missing: `cargo install --locked cargo-nextest`");
     let copy = copy()?;
     println!("without mutation ...");
     if let Outcome::Failed(test) = judge(&copy, arguments.seeds)? {
@@ -120,27 +123,32 @@ fn copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// The core's own tests, then the simulation.
+/// The core's own tests, then the simulation, each up to the first failure.
 fn judge(copy: &Path, seeds: u32) -> Result<Outcome> {
     for tests in [["lb-userspace", "--lib", "core::"].as_slice(), &["lb-tests", "--test", "sim"]] {
-        let cargo = |last: &str| {
+        let nextest = |last: &[&str]| {
             let mut command = Command::new(workspace::cargo_program());
             command.current_dir(copy).env("CARGO_TARGET_DIR", copy.join(".."));
             command.env_remove("CARGO_MANIFEST_DIR").env("ROLLCALL_SIM_SEEDS", seeds.to_string());
-            command.args(["test", "--quiet", "--package"]).args(tests).args(last.split_whitespace());
+            command.args(["nextest", "run", "--cargo-quiet", "--package"]).args(tests).args(last);
             command
         };
-        sys::run(&mut cargo("--no-run")).context("it does not compile, which proves nothing")?;
-        let output = cargo("").stderr(Stdio::null()).output().context("cannot run cargo")?;
+        let built = nextest(&["--no-run"]).output().context("cannot run cargo nextest")?;
+        let said = String::from_utf8_lossy(&built.stderr);
+        ensure!(built.status.success(), "it does not compile, which proves nothing:\n{said}");
+        let output = nextest(&["--max-fail", "1:immediate"]).output().context("cannot run cargo nextest")?;
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let failed =
-                text.lines().skip_while(|line| *line != "failures:").find_map(|line| line.strip_prefix("---- "));
-            let failed = failed.and_then(|line| line.split_whitespace().next());
-            return Ok(Outcome::Failed(failed.unwrap_or("the run was aborted").to_owned()));
+            return Ok(Outcome::Failed(failed(&String::from_utf8_lossy(&output.stderr))));
         }
     }
     Ok(Outcome::Passed)
+}
+
+/// The first test that failed, by what nextest printed: `FAIL [   0.012s] (3/9) package core::tests::name`.
+fn failed(text: &str) -> String {
+    let bad = ["FAIL ", "TIMEOUT ", "ABORT ", "SIGABRT ", "SIGSEGV "];
+    let line = text.lines().map(str::trim).find(|line| bad.iter().any(|word| line.starts_with(word)));
+    line.and_then(|line| line.split_whitespace().last()).unwrap_or("the run was aborted").to_owned()
 }
 
 #[cfg(test)]
