@@ -20,4 +20,5 @@ mod repair;
 mod stage;
 mod start;
 mod tiers;
+mod trace;
 mod watch;

@@ -15,6 +15,11 @@ macro_rules! reasons {
             pub const fn name(self) -> &'static str {
                 match self { $(Reason::$name => $text,)* }
             }
+
+            /// What it means, in words: `Pass: …`, `Drop: …` or `Sent: …`.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),*),)* }
+            }
         }
     };
 }

@@ -28,6 +28,7 @@ mod source;
 mod stats;
 mod status;
 mod table;
+mod trace;
 mod watch;
 mod words;
 
@@ -141,6 +142,9 @@ enum Verb {
     Stats(stats::Args),
     /// Flows that match.
     Flows(flows::Args),
+    /// What the program does with one packet, and why, tried on a copy of the maps as they are now.
+    #[command(after_help = trace::HELP)]
+    Trace(trace::Args),
     /// What happened: the journal's events.
     Events(events::Args),
     /// The factual part of a post-mortem, as Markdown.
@@ -216,6 +220,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Verb::Service(verb) => service::run(&context, verb).await,
             Verb::Stats(args) => stats::run(&context, args).await,
             Verb::Flows(args) => flows::run(&context, args).await,
+            Verb::Trace(args) => trace::run(&context, args).await,
             Verb::Events(args) => events::run(&context, args).await,
             Verb::Report(args) => report::run(&context, args).await,
             Verb::Config(verb) => config::run(&context, verb).await,

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::TraceQuery;
 use super::history::Window;
-use super::schema::{AuditReport, Events, Report};
+use super::schema::{AuditReport, Events, Report, Trace};
 use crate::alert::{Board, Firing};
 use crate::config::model::{BackendName, Config, RouteName, ServiceName};
 use crate::core::api::{Event, RollCall, Scope, Time};
@@ -28,6 +29,8 @@ pub trait Daemon: Clone + Send + Sync + 'static {
     fn counters(&self) -> impl Future<Output = Result<Counters, ControlError>> + Send;
     /// Flows that match, at most `query.limit`, read now. The flag says whether more matched.
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Result<(Vec<FlowRecord>, bool), ControlError>> + Send;
+    /// What the program does with a packet, tried on a copy of the maps as they are now.
+    fn trace(&self, query: TraceQuery) -> impl Future<Output = Result<Trace, ControlError>> + Send;
     /// Events of the journal that match, read now.
     fn events(&self, query: EventQuery) -> impl Future<Output = Result<Events, ControlError>> + Send;
     /// What the journal knows of a window of time.

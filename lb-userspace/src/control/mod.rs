@@ -21,11 +21,13 @@ mod server_tests;
 mod slow_tests;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trace_params;
 pub mod verdict;
 
 pub use event_params::{EventParams, WindowParams};
 pub use flow_params::FlowParams;
 pub use listen::{Listeners, bind};
+pub use trace_params::{TraceParams, TraceQuery};
 
 /// Largest request body, bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;

@@ -20,9 +20,10 @@ use super::flow_params::FlowParams;
 use super::peer::{Access, Policy};
 use super::schema::{
     Alerts, AlertsAck, AlertsTest, Applied, AuditReport, Backends, ConfigFile, Document, DutyDone, Envelope, Events,
-    Failure, Flows, Report, Services, Stats, Status, Stopping,
+    Failure, Flows, Report, Services, Stats, Status, Stopping, Trace,
 };
 use super::server::Connection;
+use super::trace_params::TraceParams;
 use super::{MAX_REQUEST_BYTES, metrics};
 
 type Answer<T> = Result<Json<Envelope<T>>, ControlError>;
@@ -35,6 +36,7 @@ pub(super) fn control<D: Daemon>(daemon: D, policy: Policy) -> Router {
         .route("/v1/services", get(services::<D>))
         .route("/v1/stats", get(stats::<D>))
         .route("/v1/flows", get(flows::<D>))
+        .route("/v1/trace", get(trace::<D>))
         .route("/v1/events", get(events::<D>))
         .route("/v1/report", get(report::<D>))
         .route("/v1/config", get(config::<D>))
@@ -113,6 +115,14 @@ async fn flows<D: Daemon>(State(daemon): State<D>, params: Result<Query<FlowPara
     let view = daemon.view().await?;
     let (records, more) = daemon.flows(params.check(&view)?).await?;
     answer(Flows::new(&view, &records, more, now()))
+}
+
+async fn trace<D: Daemon>(
+    State(daemon): State<D>,
+    params: Result<Query<TraceParams>, QueryRejection>,
+) -> Answer<Trace> {
+    let Query(params) = params.map_err(|e| ControlError::new(ErrorCode::Usage, e.body_text()))?;
+    answer(daemon.trace(params.check()?).await?)
 }
 
 async fn events<D: Daemon>(

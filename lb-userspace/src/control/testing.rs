@@ -11,10 +11,10 @@ use lb_common::conntrack::Phase;
 
 use super::daemon::{
     Actor, AlertAck, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, Topic,
-    View, Warning,
+    TraceQuery, View, Warning,
 };
 use super::history::Window;
-use super::schema::{AuditReport, Check, CheckResult, Events, Facts, Report, timestamp};
+use super::schema::{AuditReport, Check, CheckResult, Events, Facts, PacketOut, Report, Trace, TraceStep, timestamp};
 use crate::alert::{Ack, Board, Firing, Kind, Load, RouteState, Told};
 use crate::config::model::*;
 use crate::core::api::{
@@ -293,6 +293,30 @@ pub(crate) fn lease() -> Lease {
     }
 }
 
+/// A SYN that opens a flow to `web-01`.
+pub(crate) fn trace() -> Trace {
+    let step = |step: &str, found: &str| TraceStep { step: step.to_owned(), found: found.to_owned() };
+    Trace {
+        time: timestamp(NOW),
+        protocol: Protocol::Tcp,
+        from_address: "198.51.100.7:40000".parse().unwrap(),
+        to_address: "192.0.2.80:80".parse().unwrap(),
+        interface: "eth0".to_owned(),
+        verdict: "redirect".to_owned(),
+        reason: None,
+        service: Some("www".to_owned()),
+        backend: Some("web-01".to_owned()),
+        steps: vec![step("destination", "service www"), step("flow", "none yet")],
+        packet_out: Some(PacketOut {
+            destination_mac: "02:00:00:00:01:01".to_owned(),
+            from_address: "10.0.0.2:1024".parse().unwrap(),
+            to_address: "10.0.0.11:8080".parse().unwrap(),
+            ttl: 59,
+            length_bytes: 54,
+        }),
+    }
+}
+
 /// Counters of [`view`].
 pub(crate) fn counters() -> Counters {
     let stats = MemberStats {
@@ -452,6 +476,10 @@ impl Daemon for FakeDaemon {
     async fn flows(&self, query: FlowQuery) -> Result<(Vec<FlowRecord>, bool), ControlError> {
         self.0.lock().unwrap().queries.push(query);
         Ok((flows(), true))
+    }
+
+    async fn trace(&self, query: TraceQuery) -> Result<Trace, ControlError> {
+        Ok(Trace { protocol: query.protocol, from_address: query.from, to_address: query.to, ..trace() })
     }
 
     async fn events(&self, query: EventQuery) -> Result<Events, ControlError> {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::clock;
 use super::error::system;
 use crate::config::{self, PathKey, model::Config};
-use crate::control::FlowParams;
 use crate::control::daemon::{ControlError, Frozen, Topic, View, Warning};
-use crate::control::schema::Flows;
+use crate::control::schema::{Flows, Trace};
+use crate::control::{FlowParams, TraceParams};
 use crate::core::api::Time;
 use crate::core::frozen;
 use crate::core::lease::{Lease, Mark};
@@ -38,6 +38,11 @@ impl Left {
         let filter = super::flows::filter(&params.check(&self.view)?, &self.view)?;
         let (records, more) = self.plane.flows(&filter).map_err(|e| system(e.to_string()))?;
         Ok(Flows::new(&self.view, &records, more, jiff::Timestamp::now()))
+    }
+
+    /// What the program, which still runs, does with a packet.
+    pub fn trace(&self, params: TraceParams) -> Result<Trace, ControlError> {
+        super::trace::run(&self.plane, &self.view, &params.check()?)
     }
 }
 

@@ -10,10 +10,11 @@ use super::error::{stopping, system};
 use crate::alert::{Board, Firing};
 use crate::config::model::RouteName;
 use crate::control::daemon::{
-    Actor, AlertAck, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest, View,
+    Actor, AlertAck, ControlError, Daemon, Duty, DutyOutcome, Edit, ErrorCode, FlowQuery, Outcome, RouteTest,
+    TraceQuery, View,
 };
 use crate::control::history::{self, Window};
-use crate::control::schema::{AuditReport, Events, Report};
+use crate::control::schema::{AuditReport, Events, Report, Trace};
 use crate::io::bpf::DataPlane;
 use crate::io::bpf::types::{Counters, FlowRecord};
 use crate::io::journal::EventQuery;
@@ -99,6 +100,11 @@ impl Daemon for Handle {
         let view = self.view().await?;
         let filter = super::flows::filter(&query, &view)?;
         self.read(move |plane| plane.flows(&filter).map_err(unreadable)).await
+    }
+
+    async fn trace(&self, query: TraceQuery) -> Result<Trace, ControlError> {
+        let view = self.view().await?;
+        self.read(move |plane| super::trace::run(plane, &view, &query)).await
     }
 
     async fn events(&self, query: EventQuery) -> Result<Events, ControlError> {

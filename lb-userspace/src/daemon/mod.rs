@@ -34,6 +34,7 @@ mod requests;
 mod revise;
 mod samples;
 mod signals;
+mod trace;
 mod upkeep;
 mod verify;
 mod who;

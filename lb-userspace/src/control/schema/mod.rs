@@ -22,6 +22,7 @@ mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -46,6 +47,7 @@ pub use status::{
     Attachment, BackendReport, BackendStatus, Backends, DaemonStatus, EventStatus, LastProbe, Listener, NextHop,
     ReasonStatus, ServiceStatus, Services, Status, SuspicionStatus,
 };
+pub use trace::{PacketOut, Trace, TraceStep};
 
 use crate::core::api::Time;
 

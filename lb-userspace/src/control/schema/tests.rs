@@ -57,6 +57,11 @@ fn stats_of_full_view_fit_their_schema_and_return_equal() {
 }
 
 #[test]
+fn trace_fits_its_schema_and_returns_equal() {
+    check(testing::trace());
+}
+
+#[test]
 fn flows_of_both_families_fit_their_schema_and_return_equal() {
     check(Flows::new(&testing::view(), &testing::flows(), true, time()));
 }

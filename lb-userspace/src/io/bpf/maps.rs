@@ -93,7 +93,7 @@ pub(super) fn verify(pins: &Pins, shapes: &[Shape]) -> Result<(), BpfError> {
     Ok(())
 }
 
-fn array<V: Pod>(pins: &Pins, name: &'static str) -> Result<Array<MapData, V>, BpfError> {
+pub(super) fn array<V: Pod>(pins: &Pins, name: &'static str) -> Result<Array<MapData, V>, BpfError> {
     typed(pins, name, Map::Array)
 }
 

@@ -23,6 +23,7 @@ mod ops;
 pub mod pin;
 mod read;
 mod sys;
+mod trace;
 pub mod types;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use error::BpfError;
 pub use flows::FlowFilter;
 pub use load::OpenOptions;
 pub use log::ProgramLog;
+pub use trace::{Picked, Question, Traced, Tuple};
 
 /// Whether the kernel translates programs into the machine's own instructions; `None` if this process may not load one to
 /// find out.

@@ -20,6 +20,8 @@ use super::link::Link;
 const BPFFS: &str = "/sys/fs/bpf";
 /// Begins the name of a pinned link.
 const LINK: &str = "link-";
+/// Begins the name of a directory that holds a copy for a trace.
+pub(super) const TRACE: &str = "trace-";
 
 /// Paths of one set of pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,11 @@ impl Pins {
 
     fn named(root: &Path, suffix: &str) -> Self {
         Self { root: root.to_owned(), dir: root.join(format!("v{ABI_VERSION}{suffix}")) }
+    }
+
+    /// The directory that the set is in.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// A map or a program by its name.
@@ -112,10 +119,13 @@ impl Pins {
     }
 }
 
-/// Removes what a crash left of a set that was being built or removed.
+/// Removes what a crash left of a set that was being built or removed, and of traces.
 pub(super) fn clear_leftovers(root: &Path) -> Result<(), BpfError> {
     Pins::building(root).clear()?;
-    Pins::leaving(root).clear()
+    Pins::leaving(root).clear()?;
+    let is_trace =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TRACE.as_bytes()));
+    entries(root)?.iter().filter(|path| is_trace(path)).try_for_each(|path| remove(path))
 }
 
 /// Takes the data plane down: detaches, then unpins all. Whatever point an earlier call reached, this one finishes it;
