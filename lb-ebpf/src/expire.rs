@@ -11,9 +11,9 @@ use crate::atomics::add64;
 use crate::control::{advance, answer_key, is_opposite};
 use crate::family::{Family, V4, V6};
 use crate::findings;
-use crate::half_open;
 use crate::maps::{CLOCK, MEMBERS, SETTINGS};
 use crate::time::jiffies;
+use crate::{half_open, remember};
 
 /// Records that a new flow examines.
 const PER_FLOW: u32 = 2;
@@ -44,6 +44,8 @@ pub fn run(ctx: &XdpContext) {
         next_record::<V6>();
         next_bucket::<V4>(settings, first.wrapping_add(i));
         next_bucket::<V6>(settings, first.wrapping_add(i));
+        remember::collect::<V4>(settings, first.wrapping_add(i));
+        remember::collect::<V6>(settings, first.wrapping_add(i));
     }
     findings::tell(ctx, clock, settings, now);
 }

@@ -1,11 +1,11 @@
 //! What differs between IPv4 and IPv6: maps, key, hash, and the rewrite of the IP header. All else is generic.
 
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue};
-use lb_common::abi::{Addr4, Addr6, Bucket, Flow, FlowKey, FlowKey4, FlowKey6, Settings};
+use lb_common::abi::{Addr4, Addr6, Bucket, DirectBucket, Flow, FlowKey, FlowKey4, FlowKey6, Settings};
 use lb_common::checksum::{delta32, update16};
 use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6, tag4, tag6};
 use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
-use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6};
+use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6, tunnel};
 
 use crate::maps;
 use crate::step::Work;
@@ -34,6 +34,7 @@ pub trait Family: Sized {
 
     fn flows() -> &'static HashMap<FlowKey<Self::Addr>, Flow<Self::Addr>>;
     fn half_open() -> &'static Array<Bucket<Self::Addr>>;
+    fn direct() -> &'static Array<DirectBucket<Self::Addr>>;
     fn ages() -> &'static Queue<FlowKey<Self::Addr>>;
     fn work() -> &'static PerCpuArray<Work<Self::Addr>>;
 
@@ -67,6 +68,10 @@ pub trait Family: Sized {
     fn header_delta(addresses: u64) -> u64;
     /// Writes addresses, decrements the TTL, updates the header's checksum: see [`Family::header_delta`].
     unsafe fn rewrite(ip: *mut u8, src: &Self::Addr, dst: &Self::Addr, l3_delta: u32);
+    /// Decrements the TTL, which is above 0, and updates the header's checksum.
+    unsafe fn decrement(ip: *mut u8);
+    /// DSCP and ECN.
+    unsafe fn class(ip: *const u8) -> u8;
 
     #[inline(always)]
     fn same_key(a: &FlowKey<Self::Addr>, b: &FlowKey<Self::Addr>) -> bool {
@@ -93,6 +98,11 @@ impl Family for V4 {
     #[inline(always)]
     fn half_open() -> &'static Array<Bucket<Addr4>> {
         &maps::HALF_OPEN4
+    }
+
+    #[inline(always)]
+    fn direct() -> &'static Array<DirectBucket<Addr4>> {
+        &maps::DIRECT4
     }
 
     #[inline(always)]
@@ -195,6 +205,22 @@ impl Family for V4 {
             store16(ip.add(ipv4::CHECK), update16(check, l3_delta as u16));
         }
     }
+
+    #[inline(always)]
+    unsafe fn decrement(ip: *mut u8) {
+        // SAFETY: the caller's.
+        unsafe {
+            *ip.add(ipv4::TTL) -= 1;
+            let check = load16(ip.add(ipv4::CHECK));
+            store16(ip.add(ipv4::CHECK), update16(check, TTL_DELTA as u16));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn class(ip: *const u8) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { tunnel::class4(ip) }
+    }
 }
 
 /// IPv6.
@@ -216,6 +242,11 @@ impl Family for V6 {
     #[inline(always)]
     fn half_open() -> &'static Array<Bucket<Addr6>> {
         &maps::HALF_OPEN6
+    }
+
+    #[inline(always)]
+    fn direct() -> &'static Array<DirectBucket<Addr6>> {
+        &maps::DIRECT6
     }
 
     #[inline(always)]
@@ -321,6 +352,18 @@ impl Family for V6 {
             store_addr(ip.add(ipv6::DST), dst);
             *ip.add(ipv6::HOP_LIMIT) -= 1;
         }
+    }
+
+    #[inline(always)]
+    unsafe fn decrement(ip: *mut u8) {
+        // SAFETY: the caller's.
+        unsafe { *ip.add(ipv6::HOP_LIMIT) -= 1 };
+    }
+
+    #[inline(always)]
+    unsafe fn class(ip: *const u8) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { tunnel::class6(ip) }
     }
 }
 

@@ -188,7 +188,7 @@ pub fn send<F: Family>(
             store64(link, dst & Hop::MAC | src << 48);
             store32(link.add(8), (src >> 16) as u32);
         }
-    } else if !link::replace(ctx, frame.at.l3, dst, src) {
+    } else if !link::replace(ctx, frame.at.l3, dst, src, 0) {
         return count::drop_of(service, Reason::DropTags);
     }
     // SAFETY: a map value.

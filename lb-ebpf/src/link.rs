@@ -1,4 +1,5 @@
-//! Link headers whose number of VLAN tags changes between ingress and egress.
+//! Link headers whose number of VLAN tags changes between ingress and egress, or that move to make room for an outer IP
+//! header.
 
 use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use lb_common::abi::Hop;
@@ -8,9 +9,10 @@ use lb_common::wire::{Packet, eth};
 use crate::frame::Window;
 
 /// Replaces the link header before an L3 header at `l3` by one with the tags of a next hop (`dst`, `src`: words of
-/// [`Hop`]). The IP header is complete already. Says whether there was room.
+/// [`Hop`]). The IP header is complete already. `outer_ip`: in the high half bytes to leave free between both, in the low one
+/// the EtherType of what will stand there; 0 for none. Says whether there was room.
 #[inline(never)]
-pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64) -> bool {
+pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64, outer_ip: u32) -> bool {
     let (outer, inner) = ((dst >> 48) as u16, (src >> 48) as u16);
     let n_in = eth::tags(l3).min(2);
     let n_out = if outer == 0 { 0 } else { 1 + (inner != 0) as usize };
@@ -22,7 +24,8 @@ pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64) -> bool {
     };
     // SAFETY: two bytes at `proto`.
     let proto = unsafe { load16(proto) };
-    let shift = (n_in as i32 - n_out as i32) * eth::TAG as i32;
+    let proto = if outer_ip == 0 { proto } else { outer_ip as u16 };
+    let shift = (n_in as i32 - n_out as i32) * eth::TAG as i32 - (outer_ip >> 16) as i32;
     // SAFETY: the packet's context. Pointers into the packet are taken anew below.
     if shift != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, shift) } != 0 {
         return false;

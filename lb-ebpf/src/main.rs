@@ -8,6 +8,7 @@
 //! miss     a service? a half-open flow? else pass, reset or drop
 //! open     choose a backend, claim a port, take a half-open slot
 //! promote  both sides proved themselves: established
+//! direct   a service whose backends answer by themselves: as it came, or in an outer header
 //! expire   two records examined for each new flow; `collect` for the rest
 //! ```
 #![no_std]
@@ -18,6 +19,7 @@
 mod atomics;
 mod control;
 mod count;
+mod direct;
 mod expire;
 mod family;
 mod findings;
@@ -30,6 +32,7 @@ mod mem;
 mod miss;
 mod open;
 mod promote;
+mod remember;
 mod reset;
 mod step;
 mod time;

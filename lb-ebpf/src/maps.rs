@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Queue},
 };
 use lb_common::abi::{
-    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_POOL, MAX_SERVICES,
-    Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
+    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_POOL,
+    MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
 };
 
 use crate::step::Work;
@@ -50,6 +50,10 @@ pub static FLOWS6: HashMap<FlowKey6, FlowV6> = HashMap::with_max_entries(SIZED_A
 pub static HALF_OPEN4: Array<Bucket<Addr4>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]
 pub static HALF_OPEN6: Array<Bucket<Addr6>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static DIRECT4: Array<DirectBucket<Addr4>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
+#[map]
+pub static DIRECT6: Array<DirectBucket<Addr6>> = Array::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]
 pub static AGES4: Queue<FlowKey4> = Queue::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]

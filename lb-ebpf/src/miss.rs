@@ -80,6 +80,9 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return count::drop_of(service.id, Reason::DropMalformed);
         }
     }
+    if service.flags & service_flags::DIRECT != 0 {
+        return Step::DIRECT;
+    }
     let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
         return count::drop(Reason::DropInternal);
     };
@@ -196,7 +199,13 @@ fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F:
 
 /// A TCP packet to a service, no SYN, of no flow.
 #[inline(always)]
-fn no_flow<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Addr>, service: u32, flags: u8) -> u32 {
+pub fn no_flow<F: Family>(
+    ctx: &XdpContext,
+    settings: &Settings,
+    frame: &Frame<F::Addr>,
+    service: u32,
+    flags: u8,
+) -> u32 {
     if flags & (l4::ACK | l4::RST | l4::FIN) == 0 {
         return count::drop_of(service, Reason::DropFlags);
     }

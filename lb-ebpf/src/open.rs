@@ -177,9 +177,18 @@ pub fn send<F: Family>(ctx: &XdpContext) -> u32 {
     verdict
 }
 
+/// Whether a flow's hash alone chooses its member, so that a flow that is not remembered is found again.
+#[inline(always)]
+pub fn is_by_hash(service: u32) -> bool {
+    // SAFETY: an array's value.
+    let descriptor =
+        DESCRIPTORS.get_ptr(service).map_or(Descriptor(0), |word| Descriptor(unsafe { word.read_volatile() }));
+    descriptor.algorithm() == Algorithm::Maglev as u8
+}
+
 /// The member that takes a new flow of this service.
 #[inline(always)]
-fn select(service: u32, hash: FlowHash) -> u32 {
+pub fn select(service: u32, hash: FlowHash) -> u32 {
     let Some(word) = DESCRIPTORS.get_ptr(service) else {
         return NO_MEMBER;
     };

@@ -12,7 +12,7 @@ use lb_common::hash::FlowHash;
 use crate::family::Family;
 use crate::frame::{Frame, Layout};
 use crate::mem::copy;
-use crate::{forward, miss, open};
+use crate::{direct, forward, miss, open};
 
 /// What to do next: a verdict (an XDP action, below 8), or one of these.
 pub struct Step;
@@ -28,6 +28,10 @@ impl Step {
     pub const SEND: u32 = 11;
     /// Forward by the flow at hand.
     pub const FORWARD: u32 = 12;
+    /// A packet of a service whose backends answer by themselves: find its member.
+    pub const DIRECT: u32 = 13;
+    /// Send it to the member that was found.
+    pub const DELIVER: u32 = 14;
 }
 
 /// What one step leaves for the next.
@@ -63,7 +67,7 @@ pub struct Next<A> {
     pub service: ServiceInfo,
     /// TCP sequence number. For `OPEN`.
     pub seq: u32,
-    /// The slot that is ours: its way. For `SEND`.
+    /// For `SEND` the way of the slot that is ours; for `DELIVER` the member id.
     pub way: u32,
     /// Its owner word. For `SEND`.
     pub owner: u64,
@@ -98,6 +102,12 @@ pub fn run<F: Family>(ctx: &XdpContext, mut step: u32) -> u32 {
     }
     if step == Step::MISS {
         step = miss::packet::<F>(ctx);
+    }
+    if step == Step::DIRECT {
+        step = direct::packet::<F>(ctx);
+    }
+    if step == Step::DELIVER {
+        return direct::deliver::<F>(ctx);
     }
     if step == Step::OPEN {
         step = open::flow::<F>(ctx);

@@ -142,6 +142,7 @@ fn configuration(bed: &Bed, backends: u16) -> Configuration {
         name: format!("web{first}"),
         listen: SocketAddr::new(bed.vip(Family::V4), 1000 + first / MEMBERS),
         protocol: "tcp",
+        mode: "nat",
         algorithm: "maglev",
         port: nginx::PORT,
         members: (first..backends.min(first + MEMBERS)).map(|n| (name(n), 1)).collect(),

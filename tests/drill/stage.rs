@@ -152,6 +152,7 @@ fn configuration(bed: &Bed) -> Configuration {
             name: "web".to_owned(),
             listen: SocketAddr::new(bed.vip(Family::V4), WEB),
             protocol: "tcp",
+            mode: "nat",
             algorithm: "round-robin",
             port: PORT,
             members: NAMES.map(|name| (name.to_owned(), 1)).to_vec(),

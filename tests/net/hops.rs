@@ -14,7 +14,7 @@ fn neighbour_on_link_is_resolved_in_both_families() {
     pair.edge.block_on(async {
         let mut watch = Watch::start(&["eth0", "eth1"]);
         watch.handle.resolve(ips(&["10.0.0.2", "fd00:0::2"]));
-        let expected = Hop::new(Pair::mac(0, 2), Pair::mac(0, 1), ifindex);
+        let expected = Hop::new(Pair::mac(0, 2), Pair::mac(0, 1), ifindex).with_mtu(1500);
         let mut macs = [0; MAX_LINKS];
         (macs[0], macs[1]) = (expected.src, Hop::new(Pair::mac(1, 1), [0; 6], 0).dst);
         assert_eq!(watch.next().await, NetEvent::Links(macs));
@@ -86,7 +86,7 @@ fn route_changes_are_followed_and_refusals_say_why() {
         watch.handle.resolve(ips(&["192.0.2.9"]));
         let ip = |script: &str| drop(pair.edge.sh(&format!("ip {script}")));
         assert_eq!(watch.hop("192.0.2.9").await, Err("no route to 192.0.2.9".into()));
-        let via = |n, ifindex| Hop::new(Pair::mac(n, 2), Pair::mac(n, 1), ifindex);
+        let via = |n, ifindex| Hop::new(Pair::mac(n, 2), Pair::mac(n, 1), ifindex).with_mtu(1500);
         ip("route add 192.0.2.0/24 via 10.0.0.2");
         assert_eq!(watch.hop("192.0.2.9").await, Ok(via(0, eth0)));
         ip("route replace 192.0.2.0/24 via inet6 fd00:1::2 dev eth1");
@@ -197,7 +197,7 @@ fn interface_deleted_and_made_again_is_reported_for_a_new_attach() {
         // Until all of it is up there may be other answers on the way.
         loop {
             if let Ok(hop) = watch.hop("10.0.0.2").await {
-                assert_eq!(hop, Hop::new(Pair::mac(0, 2), Pair::mac(0, 1), after));
+                assert_eq!(hop, Hop::new(Pair::mac(0, 2), Pair::mac(0, 1), after).with_mtu(1500));
                 break;
             }
         }

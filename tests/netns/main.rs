@@ -1,6 +1,7 @@
 //! Real traffic through the real daemon, in network namespaces.
 
 mod change;
+mod direct;
 mod drill;
 mod harness;
 mod refusal;

@@ -1,5 +1,6 @@
 //! The real program on crafted packets, by `BPF_PROG_TEST_RUN`: `{maps, packet in} -> {verdict, packet out, counter}`.
 
+mod direct;
 mod findings;
 mod limits;
 mod malformed;

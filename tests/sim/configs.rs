@@ -8,8 +8,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rollcall::config::model::{
-    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, Listen, Member, Panic,
-    Probe, ProbeKind, Protocol, Service, ServiceName, SourcePool, Tier,
+    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, Listen, Member, Mode,
+    Panic, Probe, ProbeKind, Protocol, Service, ServiceName, SourcePool, Tier,
 };
 
 pub fn port(n: u16) -> NonZeroU16 {
@@ -42,6 +42,7 @@ pub fn service(members: u8) -> Service {
         listen: Listen { vip: Ipv4Addr::new(192, 0, 2, 1).into(), port: port(80), protocol: Protocol::Tcp },
         algorithm: Algorithm::RoundRobin,
         table_size: 1009,
+        mode: Mode::Nat,
         one_way: false,
         owner: Some("web-team".to_owned()),
         expected_out: Duration::from_secs(600),

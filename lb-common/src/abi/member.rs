@@ -12,7 +12,8 @@ pub struct Hop {
     pub dst: u64,
     /// Bits 0-47: source MAC in memory order; bits 48-63: inner VLAN TCI in network byte order, 0 for none.
     pub src: u64,
-    /// Egress interface in the low 32 bits; above it [`Hop::CLOSED`] or zero.
+    /// Egress interface in the low 32 bits, above it the link's MTU in 16 bits (0: not known), then [`Hop::CLOSED`] or zero.
+    /// The way back to a client has no MTU.
     pub link: u64,
 }
 
@@ -23,6 +24,9 @@ impl Hop {
     /// In `link`: nothing is sent there, and flows to it are ended by collection. Its destination MAC is zero, so that no
     /// packet needs to look at this.
     pub const CLOSED: u64 = 1 << 63;
+
+    /// Where in `link` the MTU begins.
+    pub const MTU_SHIFT: u32 = 32;
 
     /// The next hop of a member that is to get no packet any more.
     pub const fn closed() -> Self {
@@ -38,6 +42,17 @@ impl Hop {
     /// An untagged next hop.
     pub const fn new(dst: [u8; 6], src: [u8; 6], ifindex: u32) -> Self {
         Self { dst: mac_word(dst), src: mac_word(src), link: ifindex as u64 }
+    }
+
+    /// The same with the link's MTU, bytes; one beyond 65,535 is that.
+    pub const fn with_mtu(self, mtu: u32) -> Self {
+        let mtu = if mtu > 0xffff { 0xffff } else { mtu };
+        Self { link: self.link & !(0xffff << Self::MTU_SHIFT) | (mtu as u64) << Self::MTU_SHIFT, ..self }
+    }
+
+    /// The link's MTU, bytes; 0: not known.
+    pub const fn mtu(&self) -> u32 {
+        (self.link >> Self::MTU_SHIFT) as u32 & 0xffff
     }
 
     /// Whether a destination MAC is known.
@@ -84,12 +99,21 @@ pub struct Member {
     pub addr: Addr6,
     /// The backend's port, network byte order, zero-extended.
     pub port: u32,
-    /// 4 or 6; 0 marks an unused id.
+    /// The address's: 4 or 6; 0 marks an unused id. Under [`super::service_flags::TUNNEL`] an IPv4 service may have IPv6
+    /// members.
     pub family: u32,
     /// Service id.
     pub service: u32,
     /// Zero.
     pub reserved: [u32; 3],
+}
+
+impl Member {
+    /// Tells members that had the same id one after the other apart.
+    #[inline(always)]
+    pub const fn mark(&self) -> u32 {
+        self.addr[0] ^ self.addr[1] ^ self.addr[2] ^ self.addr[3] ^ self.port << 16
+    }
 }
 
 pod! { Hop = 24, Member = 24 + 16 + 6 * 4 }

@@ -5,6 +5,7 @@
 //! order. Reserved bytes are written as zero and ignored by readers, so that neighbouring versions read each other.
 
 mod counters;
+mod direct;
 mod finding;
 mod flow;
 mod member;
@@ -13,6 +14,7 @@ mod settings;
 mod verdict;
 
 pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
+pub use direct::{DIRECT_WAYS, DirectBucket, DirectSlot, DirectV4, DirectV6, direct_buckets};
 pub use finding::{FINDINGS, Finding};
 pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
 pub use member::{Hop, Member, mac_word, word_mac};
@@ -29,7 +31,7 @@ pub const MAX_SERVICES: u32 = 4096;
 pub const MAX_MEMBERS: u32 = 16384;
 /// Room in `AGES4` and `AGES6` beyond the flow limit, for records that several CPUs examine at the same moment.
 pub const AGES_SLACK: u32 = 1024;
-/// Records of each family, and half-open buckets of each, that one run of `collect` examines.
+/// Records of each family, and buckets of each of half-open and of direct flows, that one run of `collect` examines.
 pub const EXAMINED_PER_RUN: u32 = 8;
 /// Words of the address bitmap: 64 Ki bits, 8 KiB. See [`crate::hash::bitmap_bit4`].
 pub const BITMAP_WORDS: u32 = 1024;
@@ -71,6 +73,10 @@ pub mod maps {
     pub const HALF_OPEN4: &str = "HALF_OPEN4";
     /// `Array<Bucket<SlotV6>>`: half-open IPv6 flows.
     pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// `Array<DirectBucket<Addr4>>`: IPv4 flows whose backends answer by themselves. [`super::direct_buckets`], sized at load.
+    pub const DIRECT4: &str = "DIRECT4";
+    /// `Array<DirectBucket<Addr6>>`: as [`DIRECT4`], for IPv6.
+    pub const DIRECT6: &str = "DIRECT6";
     /// `Queue<FlowKey4>`: reverse keys of the IPv4 records kept, each once; the longest unexamined is examined first. Its
     /// size is the flow limit plus [`super::AGES_SLACK`].
     pub const AGES4: &str = "AGES4";
@@ -88,7 +94,7 @@ pub mod maps {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 24] = [
         META,
         SETTINGS,
         CLOCK,
@@ -104,6 +110,8 @@ pub mod maps {
         FLOWS6,
         HALF_OPEN4,
         HALF_OPEN6,
+        DIRECT4,
+        DIRECT6,
         AGES4,
         AGES6,
         TRAFFIC,

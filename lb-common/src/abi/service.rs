@@ -20,6 +20,10 @@ pub struct ServiceKey {
 pub mod flags {
     /// UDP without answers: a second client packet alone establishes the flow.
     pub const ONE_WAY: u32 = 1;
+    /// Backends answer clients themselves: a packet reaches them as it came, but for link header and TTL.
+    pub const DIRECT: u32 = 1 << 8;
+    /// With [`DIRECT`]: in an outer IP header, to the member's address.
+    pub const TUNNEL: u32 = 1 << 9;
 }
 
 /// What `SERVICES` holds: an id, immutable while the service exists, and what a new flow needs besides the descriptor.

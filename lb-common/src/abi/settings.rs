@@ -71,8 +71,10 @@ pub struct Settings {
     pub hz: u32,
     /// Most records kept per family, equal to [`Meta::max_flows`].
     pub max_flows: u32,
+    /// Buckets of direct flows - 1.
+    pub direct_mask: u32,
     /// Zero.
-    pub reserved: [u32; 14],
+    pub reserved: [u32; 13],
 }
 
 /// Kinds in `LOCALS`.
@@ -111,6 +113,6 @@ pub struct Clock {
 
 pod! {
     Meta = 24 + 8 + 32,
-    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 16 * 4 + 14 * 4,
+    Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 17 * 4 + 13 * 4,
     Clock = 56 + 16 * FINDINGS + 8,
 }

@@ -75,6 +75,8 @@ reasons! {
     DropInternal = 23, "drop_internal";
     /// Sent: a TCP packet of no known flow was answered with a reset.
     TxReset = 24, "tx_reset";
+    /// Drop: larger than the link's MTU with its outer header.
+    DropTooBig = 25, "drop_too_big";
 }
 
 impl Reason {

@@ -9,6 +9,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
 pub mod load;
+pub mod tunnel;
 
 /// Packet memory with bounds.
 pub trait Packet {

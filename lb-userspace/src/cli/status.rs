@@ -289,7 +289,7 @@ fn capacity(service: &ServiceStatus, now: Timestamp) -> Vec<(Tone, String)> {
     n_minus_1.into_iter().chain(outgrown).collect()
 }
 
-/// `192.0.2.10:80/tcp maglev`.
+/// `192.0.2.10:80/tcp maglev`, and the mode if it is not `nat`.
 pub(super) fn listener(service: &ServiceStatus) -> String {
     let protocol = match service.listen.protocol {
         crate::config::model::Protocol::Tcp => "tcp",
@@ -300,7 +300,11 @@ pub(super) fn listener(service: &ServiceStatus) -> String {
         crate::config::model::Algorithm::RoundRobin => "round-robin",
     };
     let address = std::net::SocketAddr::new(service.listen.address, service.listen.port);
-    format!("{address}/{protocol} {algorithm}")
+    let mode = match service.mode {
+        crate::config::model::Mode::Nat => String::new(),
+        mode => format!(" {}", mode.name()),
+    };
+    format!("{address}/{protocol} {algorithm}{mode}")
 }
 
 fn row(b: &BackendStatus, now: Timestamp) -> Vec<Cell> {

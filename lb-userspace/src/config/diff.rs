@@ -209,6 +209,7 @@ fn services(out: &mut Vec<String>, old: &Service, new: &Service) {
         out.push(format!("service {name}: {} -> {}", listener(old), listener(new)));
     }
     let mut changed = Changes { prefix: format!("service {name}: "), out };
+    changed.display("mode", &old.mode.name(), &new.mode.name());
     changed.debug("algorithm", &old.algorithm, &new.algorithm);
     changed.display("table_size", &old.table_size, &new.table_size);
     changed.display("one_way", &old.one_way, &new.one_way);

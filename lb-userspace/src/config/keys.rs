@@ -95,8 +95,9 @@ impl Scope {
             Self::Root => "Keys before the first table.",
             Self::Edge => "The host that Rollcall runs on.",
             Self::SourcePool => {
-                "Addresses and ports of this host that backends see as the clients'. Each family that a service uses \
-                 needs at least one address. Keep the ports out of `net.ipv4.ip_local_port_range`."
+                "Addresses and ports of this host that backends see as the clients'. Each family that a service of mode \
+                 `\"nat\"` uses needs at least one address; `\"dsr-ipip\"` sends its outer headers from here, `\"dsr-l2\"` \
+                 needs none. Keep the ports out of `net.ipv4.ip_local_port_range`."
             }
             Self::Conntrack => "Limits and idle times of flows.",
             Self::Control => "Paths and listeners of the daemon.",
@@ -475,6 +476,16 @@ pub(super) const KEYS: &[Key] = &[
     key(Service, "protocol", "`\"tcp\"` or `\"udp\"`", Default("\"tcp\""), "\"tcp\"", "The protocol."),
     key(
         Service,
+        "mode",
+        "`\"nat\"`, `\"dsr-l2\"` or `\"dsr-ipip\"`",
+        Default("\"nat\""),
+        "\"nat\"",
+        "How packets reach the backends. `\"nat\"`: addresses and ports are translated, both ways; needs nothing on the \
+         backends. `\"dsr-l2\"`: to the backend's MAC, else as they came. `\"dsr-ipip\"`: in an outer IP header; IPv4 may \
+         travel in IPv6. With both the backends hold the VIP and answer the clients themselves, see [modes](modes.md).",
+    ),
+    key(
+        Service,
         "algorithm",
         "`\"maglev\"` or `\"round-robin\"`",
         Default("\"maglev\""),
@@ -629,7 +640,7 @@ pub(super) const KEYS: &[Key] = &[
         "integer, 1 to 65535",
         Means("the service's port"),
         "8080",
-        "Its port, if it differs from the service's.",
+        "Its port, if it differs from the service's, which it can with `mode = \"nat\"` only.",
     ),
     key(
         Member,

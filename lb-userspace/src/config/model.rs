@@ -266,6 +266,8 @@ pub struct Service {
     pub name: ServiceName,
     /// What clients connect to; unique.
     pub listen: Listen,
+    /// How packets reach its backends.
+    pub mode: Mode,
     /// How flows are spread.
     pub algorithm: Algorithm,
     /// Slots of the table: a prime for `maglev`; an upper bound for `round-robin`.
@@ -288,6 +290,38 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// Members, at least one of them primary, each with an address of the VIP's family.
     pub members: Vec<Member>,
+}
+
+impl Service {
+    /// The address that a backend of it is reached by. In a tunnel IPv4 may travel in IPv6, not the other way round.
+    pub fn address_of(&self, backend: &Backend) -> Option<IpAddr> {
+        let own = backend.address_like(self.listen.vip);
+        own.or_else(|| backend.ipv6.map(IpAddr::V6).filter(|_| self.mode == Mode::DsrIpip))
+    }
+}
+
+/// How packets reach the backends, and how their answers get back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Source and destination are translated, both ways.
+    #[default]
+    Nat,
+    /// To the backend's MAC, else unchanged; it answers the client itself.
+    DsrL2,
+    /// In an outer IP header; the backend answers the client itself.
+    DsrIpip,
+}
+
+impl Mode {
+    /// As the file names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::DsrL2 => "dsr-l2",
+            Self::DsrIpip => "dsr-ipip",
+        }
+    }
 }
 
 /// What becomes of new flows when no member can serve.

@@ -67,6 +67,7 @@ pub(crate) fn config() -> Config {
     let service = |name: &str, number, protocol, members: &[(&str, u16)]| Service {
         name: ServiceName::new(name).unwrap(),
         listen: Listen { vip: "192.0.2.10".parse().unwrap(), port: port(number), protocol },
+        mode: crate::config::model::Mode::Nat,
         algorithm: Algorithm::Maglev,
         table_size: 4099,
         one_way: false,

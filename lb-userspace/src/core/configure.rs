@@ -61,7 +61,7 @@ impl Core {
             let probe = service.probe.clone().map(Arc::new);
             for member in &service.members {
                 let backend = config.backends.get(&member.backend);
-                let Some(address) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
+                let Some(address) = backend.and_then(|b| service.address_of(b)) else { continue };
                 let name = MemberName::of(service, member);
                 let endpoint = Endpoint { listen: service.listen, address, port: member.port };
                 let kept = old.take(&name, &endpoint);

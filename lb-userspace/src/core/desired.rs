@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lb_common::abi::{
     Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES,
-    Member as KernelMember, Meta, ServiceInfo, service_flags,
+    Member as KernelMember, Meta, ServiceInfo,
 };
 
 use super::alloc::{Arena, Ids};
@@ -142,7 +142,7 @@ impl<'a> Planner<'a> {
             self.plan.shortages.push(format!("service {}: all {MAX_SERVICES} service ids are taken", service.name));
             return None;
         };
-        let flags = if service.one_way { service_flags::ONE_WAY } else { 0 };
+        let flags = encode::service_flags(service);
         self.plan.state.services.insert(key, ServiceInfo { id, flags, ..ServiceInfo::default() });
         self.plan.services.insert(service.name.clone(), id);
         Some(id)
@@ -154,7 +154,7 @@ impl<'a> Planner<'a> {
         for member in &service.members {
             let name = MemberName::of(service, member);
             let backend = self.request.config.backends.get(&member.backend);
-            let Some(ip) = backend.and_then(|b| b.address_like(service.listen.vip)) else { continue };
+            let Some(ip) = backend.and_then(|b| service.address_of(b)) else { continue };
             let wanted = KernelMember {
                 hop: if self.request.closed.contains(&name) { Hop::closed() } else { self.request.hops.last(ip) },
                 addr: encode::addr(ip),

@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use lb_common::abi::{Addr4, Addr6, LocalKind, MAX_LINKS, Member, Meta, ServiceKey, Settings};
+use lb_common::abi::{
+    Addr4, Addr6, LocalKind, MAX_LINKS, Member, Meta, ServiceKey, Settings, direct_buckets, service_flags as flags,
+};
 
-use crate::config::model::{Config, Listen, Protocol};
+use crate::config::model::{Config, Listen, Mode, Protocol, Service};
 
 /// An IPv4 address as the program loads it.
 pub fn addr4(ip: Ipv4Addr) -> Addr4 {
@@ -41,6 +43,16 @@ pub fn service_key(listen: &Listen) -> ServiceKey {
         Protocol::Udp => 17,
     };
     ServiceKey { addr: addr(listen.vip), port: port(listen.port), proto, family: family(listen.vip) }
+}
+
+/// What the program is to know of a service besides its table.
+pub fn service_flags(service: &Service) -> u32 {
+    let mode = match service.mode {
+        Mode::Nat => 0,
+        Mode::DsrL2 => flags::DIRECT,
+        Mode::DsrIpip => flags::DIRECT | flags::TUNNEL,
+    };
+    mode | if service.one_way { flags::ONE_WAY } else { 0 }
 }
 
 /// The address of a member in use.
@@ -92,6 +104,7 @@ pub fn settings(config: &Config, meta: &Meta, macs: [u64; MAX_LINKS]) -> Setting
         reset_unknown: u32::from(ct.reset_unknown),
         hz: meta.hz,
         max_flows: meta.max_flows,
+        direct_mask: direct_buckets(meta.max_flows) - 1,
         ..Settings::default()
     };
     for (slot, &ip) in s.pool4.iter_mut().zip(&pool.ipv4) {

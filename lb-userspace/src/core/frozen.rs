@@ -80,7 +80,7 @@ impl Frozen<'_> {
         member: &Member,
         slots: &BTreeMap<MemberId, u32>,
     ) -> Option<MemberCall> {
-        let address = self.config.backends.get(&member.backend)?.address_like(service.listen.vip)?;
+        let address = service.address_of(self.config.backends.get(&member.backend)?)?;
         let (addr, port) = (encode::addr(address), u32::from(encode::port(member.port)));
         let known = |m: &&lb_common::abi::Member| (m.service, m.addr, m.port) == (service_id, addr, port);
         let held = self.kernel.members.iter().find(|(_, m)| known(m));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::abi::{Clock, EXAMINED_PER_RUN};
+use lb_common::abi::{Clock, EXAMINED_PER_RUN, direct_buckets};
 use tokio::sync::mpsc;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -238,7 +238,8 @@ impl Actor {
 pub async fn collect(plane: Arc<DataPlane>, mut log: Option<ProgramLog>, reports: mpsc::Sender<Report>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let buckets = u64::from(plane.meta().half_open_buckets);
+    let meta = plane.meta();
+    let buckets = u64::from(meta.half_open_buckets.max(direct_buckets(meta.max_flows)));
     let mut rounds = rounds(buckets, None);
     loop {
         second.tick().await;

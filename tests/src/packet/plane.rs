@@ -8,7 +8,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{
     Addr6, Algorithm, Clock, Descriptor, Hop, LocalKind, Member, MemberStats, NO_MEMBER, Reason, ServiceInfo,
-    ServiceKey, ServiceStats, Settings, Traffic, TrafficSlot, mac_word, maps, programs,
+    ServiceKey, ServiceStats, Settings, Traffic, TrafficSlot, direct_buckets, mac_word, maps, programs,
 };
 use lb_common::hash::{bitmap_bit4, bitmap_bit6};
 use rollcall::io::bpf::object::OBJECT;
@@ -68,6 +68,8 @@ impl Plane {
             (maps::FLOWS6, flows),
             (maps::HALF_OPEN4, sizes.buckets),
             (maps::HALF_OPEN6, sizes.buckets),
+            (maps::DIRECT4, direct_buckets(sizes.max_flows)),
+            (maps::DIRECT6, direct_buckets(sizes.max_flows)),
             (maps::AGES4, ages),
             (maps::AGES6, ages),
         ] {
@@ -91,6 +93,7 @@ impl Plane {
             port_count: 1000,
             seed: 7,
             half_open_mask: sizes.buckets - 1,
+            direct_mask: direct_buckets(sizes.max_flows) - 1,
             coarse_shift: 0,
             half_open: 1 << 30,
             established: 1 << 30,

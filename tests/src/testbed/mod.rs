@@ -19,5 +19,6 @@ pub mod process;
 pub mod receiver;
 pub mod rollcall;
 pub mod scratch;
+pub mod tunnel;
 pub mod udp;
 pub mod xdp_pass;

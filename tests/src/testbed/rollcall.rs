@@ -53,6 +53,8 @@ pub struct Service {
     pub listen: SocketAddr,
     /// `tcp` or `udp`.
     pub protocol: &'static str,
+    /// `nat`, `dsr-l2` or `dsr-ipip`.
+    pub mode: &'static str,
     /// `round-robin` or `maglev`.
     pub algorithm: &'static str,
     /// Port of all members.
@@ -72,6 +74,7 @@ impl Configuration {
             name: format!("{kind}{}", if family == Family::V4 { 4 } else { 6 }),
             listen: SocketAddr::new(bed.vip(family), listen_port),
             protocol,
+            mode: "nat",
             algorithm,
             port,
             members: names.iter().map(|name| (name.clone(), 1)).collect(),
@@ -134,6 +137,9 @@ impl Configuration {
             service.protocol,
             service.algorithm
         )?;
+        if service.mode != "nat" {
+            writeln!(text, "mode = {:?}", service.mode)?;
+        }
         if service.protocol == "tcp" {
             let ms = self.interval.as_millis();
             write!(

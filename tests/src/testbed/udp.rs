@@ -1,6 +1,6 @@
 //! A UDP server that answers with its name and what it was sent, and its client.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +11,9 @@ use crate::testbed::netns::Namespace;
 
 /// Port that the echo servers listen on.
 pub const PORT: u16 = 9090;
+
+/// Each backend has one address a family besides its loopback, so the answer's source is the address asked.
+const ANY: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// How often a serving thread looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -31,8 +34,18 @@ impl Echo {
     /// Starts one in `host`, answering as `name`.
     #[track_caller]
     pub fn start(host: &Namespace, name: &str) -> Self {
+        Self::serving(bind(host, ANY), name)
+    }
+
+    /// Starts one that listens on these addresses alone, so that its answers come from them.
+    #[track_caller]
+    pub fn start_at(host: &Namespace, name: &str, addresses: [IpAddr; 2]) -> Self {
+        Self::serving(bind(host, addresses), name)
+    }
+
+    fn serving(sockets: [UdpSocket; 2], name: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = bind(host).map(|socket| {
+        let threads = sockets.map(|socket| {
             let (name, stop) = (name.to_owned(), Arc::clone(&stop));
             std::thread::spawn(move || serve(&socket, &name, || stop.load(Ordering::Relaxed)))
         });
@@ -92,10 +105,9 @@ pub fn client(host: &Namespace, source: IpAddr) -> UdpSocket {
 }
 
 #[track_caller]
-fn bind(host: &Namespace) -> [UdpSocket; 2] {
-    // Each backend has one address a family besides its loopback, so the answer's source is the address asked.
-    let addresses: [SocketAddr; 2] = [([0, 0, 0, 0], PORT).into(), ([0; 16], PORT).into()];
+fn bind(host: &Namespace, addresses: [IpAddr; 2]) -> [UdpSocket; 2] {
     addresses.map(|address| {
+        let address = SocketAddr::new(address, PORT);
         host.enter(|| udp_socket(address)).unwrap_or_else(|e| panic!("cannot serve UDP at {address}: {e}"))
     })
 }

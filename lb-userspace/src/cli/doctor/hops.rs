@@ -53,7 +53,7 @@ pub(super) async fn ask(config: &Config) -> Result<Hops, String> {
 
 fn addresses(config: &Config) -> BTreeSet<IpAddr> {
     let members = config.services.iter().flat_map(|s| s.members.iter().map(move |m| (s, m)));
-    members.filter_map(|(s, m)| config.backends.get(&m.backend)?.address_like(s.listen.vip)).collect()
+    members.filter_map(|(s, m)| s.address_of(config.backends.get(&m.backend)?)).collect()
 }
 
 pub(super) fn checks(facts: &Facts) -> Option<Check> {

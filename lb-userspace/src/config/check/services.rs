@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use lb_common::abi::{MAX_MEMBERS, MAX_SERVICES};
 
 use super::super::defaults;
 use super::super::error::{At, Report};
-use super::super::model::{Algorithm, BackendName, Listen, Member, Probe, Protocol, Service, Tier};
+use super::super::model::{Algorithm, BackendName, Listen, Member, Mode, Probe, Protocol, Service, Tier};
 use super::super::raw::section::nearest;
 use super::super::raw::{Field, Located, Raw, RawBackend, RawMember, RawService, default_tcp};
 
@@ -121,7 +122,7 @@ fn build_one(
     backends: &BTreeMap<&BackendName, &RawBackend>,
     report: &Report<'_>,
 ) -> Option<Service> {
-    source_address(service, raw, report);
+    source_address(service, raw, backends, report);
     if let (Some(one_way), Some(Listen { protocol: Protocol::Tcp, .. })) = (service.one_way.good(), listen(service))
         && one_way.value
     {
@@ -143,6 +144,7 @@ fn build_one(
     Some(Service {
         name: service.name.good()?.value.clone(),
         listen: listen(service)?,
+        mode: mode(service),
         algorithm: service.algorithm.good().map_or(Algorithm::Maglev, |located| located.value),
         table_size: service.table_size.good().map_or(defaults::TABLE_SIZE, |located| located.value),
         one_way: service.one_way.good().is_some_and(|located| located.value),
@@ -157,8 +159,18 @@ fn build_one(
     })
 }
 
-/// `nat` needs an address to send from.
-fn source_address(service: &RawService, raw: &Raw, report: &Report<'_>) {
+/// How it forwards. After a bad value no configuration results.
+fn mode(service: &RawService) -> Mode {
+    service.mode.good().map(|located| located.value).unwrap_or_default()
+}
+
+/// `nat` and outer headers need an address to send from.
+fn source_address(
+    service: &RawService,
+    raw: &Raw,
+    backends: &BTreeMap<&BackendName, &RawBackend>,
+    report: &Report<'_>,
+) {
     let Some(vip) = service.vip.good() else { return };
     fn empty<T>(field: &Field<Vec<Located<T>>>) -> bool {
         match field {
@@ -166,13 +178,21 @@ fn source_address(service: &RawService, raw: &Raw, report: &Report<'_>) {
             field => field.good().is_none_or(|list| list.value.is_empty()),
         }
     }
-    let (family, key, missing) = match vip.value {
-        IpAddr::V4(_) => ("IPv4", "ipv4", empty(&raw.pool.ipv4)),
-        IpAddr::V6(_) => ("IPv6", "ipv6", empty(&raw.pool.ipv6)),
+    let members = service.members.iter().flatten().filter_map(|member| backends.get(&member.backend.good()?.value));
+    let over_ipv6 = members.clone().any(|backend| matches!(backend.ipv4, Field::Absent));
+    let over_ipv4 = members.clone().any(|backend| !matches!(backend.ipv4, Field::Absent));
+    let (ipv4, ipv6) = match (mode(service), vip.value) {
+        (Mode::DsrL2, _) => (false, false),
+        (Mode::DsrIpip, IpAddr::V4(_)) => (over_ipv4, over_ipv6),
+        (_, vip) => (vip.is_ipv4(), vip.is_ipv6()),
     };
-    if missing {
-        let rule = format!("there is no {family} source address to reach its backends from");
-        report.value(&vip.at, rule, format!("add one to {key} in [source_pool]"));
+    for (needed, family, key, missing) in
+        [(ipv4, "IPv4", "ipv4", empty(&raw.pool.ipv4)), (ipv6, "IPv6", "ipv6", empty(&raw.pool.ipv6))]
+    {
+        if needed && missing {
+            let rule = format!("there is no {family} source address to reach its backends from");
+            report.value(&vip.at, rule, format!("add one to {key} in [source_pool]"));
+        }
     }
 }
 
@@ -224,7 +244,9 @@ fn members(
             }
             Some(backend) => reachable(service, backend, at, report),
         }
-        let Some(port) = port.or(service.port.good().map(|located| located.value)) else { continue };
+        let own = service.port.good().map(|located| located.value);
+        translates(service, port, own, report);
+        let Some(port) = port.good().map(|located| located.value).or(own) else { continue };
         let tier = tier.good().map_or(defaults::TIER, |located| located.value);
         members.push(Member { backend: name.clone(), port, weight: *weight, tier });
     }
@@ -239,7 +261,18 @@ fn no_primary(service: &RawService, listed: &[RawMember], report: &Report<'_>) {
     report.value(&at, "all members are backups; a service needs at least one primary", "remove tier from one of them");
 }
 
-/// The VIP's family is the family that backends are reached by.
+/// Without translation a backend sees the port that the client asked for.
+fn translates(service: &RawService, port: &Field<NonZeroU16>, own: Option<NonZeroU16>, report: &Report<'_>) {
+    let mode = mode(service);
+    if let (Some(port), Some(own), true) = (port.good(), own, mode != Mode::Nat)
+        && port.value != own
+    {
+        let rule = format!("must be the service's port, {own}, since mode {:?} translates no ports", mode.name());
+        report.value(&port.at, rule, "remove it, or take mode \"nat\"");
+    }
+}
+
+/// The VIP's family is the family that backends are reached by; in a tunnel IPv4 may travel in IPv6.
 fn reachable(service: &RawService, backend: &RawBackend, at: &At, report: &Report<'_>) {
     let Some(vip) = service.vip.good() else { return };
     if matches!((&backend.ipv4, &backend.ipv6), (Field::Absent, Field::Absent)) {
@@ -249,7 +282,8 @@ fn reachable(service: &RawService, backend: &RawBackend, at: &At, report: &Repor
         IpAddr::V4(_) => ("IPv4", "ipv4", matches!(backend.ipv4, Field::Absent)),
         IpAddr::V6(_) => ("IPv6", "ipv6", matches!(backend.ipv6, Field::Absent)),
     };
-    if missing {
+    let tunnelled = mode(service) == Mode::DsrIpip && vip.value.is_ipv4();
+    if missing && !tunnelled {
         let rule = format!("the VIP is {family}, and this backend has no {family} address");
         report.value(at, rule, format!("add {key} to the backend, or remove the member"));
     }

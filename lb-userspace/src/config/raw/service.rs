@@ -9,7 +9,7 @@ use super::super::defaults::{
 };
 use super::super::error::At;
 use super::super::keys::Scope;
-use super::super::model::{Algorithm, BackendName, Panic, Probe, Protocol, ServiceName, Tier};
+use super::super::model::{Algorithm, BackendName, Mode, Panic, Probe, Protocol, ServiceName, Tier};
 use super::memory::{self, RawAgentCheck, RawMemory};
 use super::probe;
 use super::section::{Field, Section};
@@ -47,6 +47,8 @@ pub(crate) struct RawService {
     pub(crate) port: Field<NonZeroU16>,
     /// `protocol`.
     pub(crate) protocol: Field<Protocol>,
+    /// `mode`.
+    pub(crate) mode: Field<Mode>,
     /// `algorithm`.
     pub(crate) algorithm: Field<Algorithm>,
     /// `table_size`.
@@ -76,7 +78,7 @@ pub(crate) struct RawMember {
     /// `backend`.
     pub(crate) backend: Field<BackendName>,
     /// `port`.
-    pub(crate) port: Option<NonZeroU16>,
+    pub(crate) port: Field<NonZeroU16>,
     /// `weight`.
     pub(crate) weight: NonZeroU16,
     /// `tier`.
@@ -104,6 +106,7 @@ pub(super) fn backend(mut section: Section<'_, '_>) -> RawBackend {
 pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
     let protocols = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let panics = &[("refuse", Panic::Refuse), ("all", Panic::All)];
+    let modes = &[("nat", Mode::Nat), ("dsr-l2", Mode::DsrL2), ("dsr-ipip", Mode::DsrIpip)];
     let algorithms = &[("maglev", Algorithm::Maglev), ("round-robin", Algorithm::RoundRobin)];
     let service = RawService {
         at: section.at().clone(),
@@ -111,6 +114,7 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
         vip: section.require("vip", values::address),
         port: section.require("port", values::port),
         protocol: section.read("protocol", values::one_of(protocols)),
+        mode: section.read("mode", values::one_of(modes)),
         algorithm: section.read("algorithm", values::one_of(algorithms)),
         table_size: section.read("table_size", values::integer(TABLE)),
         one_way: section.read("one_way", values::boolean),
@@ -131,7 +135,7 @@ fn member(mut section: Section<'_, '_>) -> RawMember {
     let tiers = &[("primary", Tier::Primary), ("backup", Tier::Backup)];
     let member = RawMember {
         backend: section.require("backend", values::backend_name),
-        port: section.read("port", values::port).value(),
+        port: section.read("port", values::port),
         weight: section.read("weight", values::weight).or(defaults::WEIGHT),
         tier: section.read("tier", values::one_of(tiers)),
     };

@@ -27,6 +27,16 @@ zzzzzz = 1"#,
     "wieght = 3",
     "r.toml:32:1: service.web.member.s2.wieght: no such key; did you mean weight?"
 )]
+#[case::port_that_dsr_cannot_translate(
+    "port = 80\n",
+    "port = 80\nmode = \"dsr-l2\"\n",
+    "r.toml:32:8: service.web.member.s2.port = 8080: must be the service's port, 80, since mode \"dsr-l2\" translates no ports; remove it, or take mode \"nat\""
+)]
+#[case::mode_unknown(
+    "port = 80\n",
+    "port = 80\nmode = \"dsr\"\n",
+    "r.toml:24:8: service.web.mode = \"dsr\": must be \"nat\" or \"dsr-l2\" or \"dsr-ipip\"; for example mode = \"nat\""
+)]
 #[case::syntax(
     r#"name = "s2""#,
     "name = s2",

@@ -78,6 +78,32 @@ fn tiers_panic_and_slow_start_are_as_written_else_as_documented() {
 }
 
 #[test]
+fn mode_says_which_addresses_are_needed() {
+    let pool = "ipv4 = [\"192.0.2.2\"]\nipv6 = [\"2001:db8::2\"]\n";
+    let direct = |mode: &str, pool_then: &str| {
+        let mode = format!("port = 80\nmode = \"{mode}\"\n");
+        parse(&GOOD.replace("port = 80\n", &mode).replace("port = 8080\n", "").replace(pool, pool_then))
+    };
+    let config = direct("dsr-l2", "").unwrap();
+    assert_eq!(config.services.iter().map(|s| s.mode.name()).collect::<Vec<_>>(), ["dsr-l2"; 2]);
+    let error = direct("dsr-ipip", "").unwrap_err();
+    assert!(error.contains("there is no IPv4 source address") && error.contains("no IPv6 source address"), "{error}");
+    let mut config = direct("dsr-ipip", pool).unwrap();
+    let reached = |config: &crate::config::model::Config| {
+        let web = &config.services[0];
+        web.members
+            .iter()
+            .map(|m| web.address_of(&config.backends[&m.backend]).unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reached(&config), ["192.0.2.11", "192.0.2.12"]);
+    let text = GOOD.replace("port = 80\n", "port = 80\nmode = \"dsr-ipip\"\n").replace("port = 8080\n", "");
+    config = parse(&text.replace("ipv4 = \"192.0.2.12\"", "ipv6 = \"2001:db8::12\"")).unwrap();
+    assert_eq!(reached(&config), ["192.0.2.11", "2001:db8::12"], "IPv4 in IPv6");
+    assert!(direct("nat", "").is_err());
+}
+
+#[test]
 fn probe_with_a_short_interval_gets_a_timeout_as_short() {
     let text = GOOD.replace("type = \"http\"", "type = \"http\"\ninterval = \"300ms\"");
     let probe = parse(&text).unwrap().services[1].probe.clone().unwrap();
@@ -176,6 +202,7 @@ fn load_of_what_is_no_text_says_where_and_what_to_do() {
     "port = 80\nalgorithm = \"round-robin\"\n\n# M",
     "service web: algorithm maglev -> round-robin"
 )]
+#[case("vip = \"2001:db8::80\"", "vip = \"2001:db8::80\"\nmode = \"dsr-ipip\"", "service web6: mode nat -> dsr-ipip")]
 fn describe_of_one_change_is_one_line_in_words(#[case] old: &str, #[case] new: &str, #[case] wanted: &str) {
     let changed = GOOD.replacen(old, new, 1);
     assert_ne!(changed, GOOD);

@@ -12,7 +12,7 @@ use super::{
 use crate::alert::Board;
 use crate::config::defaults;
 use crate::config::is_deaf;
-use crate::config::model::{Algorithm, Backend, BackendName, Protocol, Service, ServiceName, Tier};
+use crate::config::model::{Algorithm, Backend, BackendName, Mode, Protocol, Service, ServiceName, Tier};
 use crate::control::daemon::View;
 use crate::core::api::{Event, EventKind, Health, MemberCall, ServiceCall, Suspicion};
 use crate::core::reason::{Reason, ReasonKind};
@@ -126,6 +126,10 @@ pub struct ServiceStatus {
     pub name: ServiceName,
     /// What clients connect to.
     pub listen: Listener,
+    /// How packets reach its backends: `nat`, `dsr-l2` or `dsr-ipip`.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub mode: Mode,
     /// How flows are spread: `maglev` or `round-robin`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub algorithm: Algorithm,
@@ -490,6 +494,7 @@ impl ServiceStatus {
         Self {
             name: call.name.clone(),
             listen: Listener { address: call.listen.vip, port: call.listen.port.get(), protocol: call.listen.protocol },
+            mode: service.map_or(Mode::Nat, |s| s.mode),
             algorithm: service.map_or(Algorithm::Maglev, |s| s.algorithm),
             owner,
             in_rotation: backends.iter().filter(|b| b.in_rotation).count(),

@@ -31,7 +31,7 @@ pub struct FlowFilter {
 }
 
 impl FlowFilter {
-    fn admits(&self, flow: &FlowRecord) -> bool {
+    pub(super) fn admits(&self, flow: &FlowRecord) -> bool {
         self.services.as_ref().is_none_or(|ids| ids.contains(&flow.service))
             && self.members.as_ref().is_none_or(|ids| ids.contains(&flow.member))
             && self.client.is_none_or(|client| client == flow.client.ip())
@@ -41,7 +41,7 @@ impl FlowFilter {
 
 /// Now, in the units of flow records.
 #[derive(Clone, Copy, Debug)]
-struct Now {
+pub(super) struct Now {
     jiffies: u64,
     coarse_shift: u32,
     hz: u32,
@@ -49,12 +49,12 @@ struct Now {
 
 impl Now {
     /// Since a moment given as the low 32 bits of jiffies.
-    fn since(&self, moment: u32) -> u64 {
+    pub(super) fn since(&self, moment: u32) -> u64 {
         self.ms(u64::from(forward(moment, self.jiffies as u32)))
     }
 
     /// Since a moment given in coarse units.
-    fn since_coarse(&self, moment: u32) -> u64 {
+    pub(super) fn since_coarse(&self, moment: u32) -> u64 {
         let units = forward(moment, (self.jiffies >> self.coarse_shift) as u32);
         self.ms(u64::from(units) << self.coarse_shift)
     }
@@ -79,7 +79,8 @@ impl DataPlane {
         let now = Now { jiffies: clock.jiffies, coarse_shift: settings.coarse_shift.min(31), hz: self.meta.hz };
         let mut found = Vec::new();
         let more = self.list(&self.maps.flows4, addr::v4, now, filter, &mut found)?
-            || self.list(&self.maps.flows6, addr::v6, now, filter, &mut found)?;
+            || self.list(&self.maps.flows6, addr::v6, now, filter, &mut found)?
+            || self.direct_flows(now, filter, &mut found)?;
         Ok((found, more))
     }
 
@@ -96,6 +97,7 @@ impl DataPlane {
         let mut active = BTreeMap::new();
         count(&self.maps.flows4, &mut active)?;
         count(&self.maps.flows6, &mut active)?;
+        self.active_direct(&mut active)?;
         Ok(active)
     }
 
@@ -176,16 +178,21 @@ fn forward_key<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
     FlowKey { src: flow.src, dst: flow.dst, ports: flow.ports, proto: key.proto }.reversed()
 }
 
+/// The protocol of a key.
+pub(super) fn protocol(number: u32) -> Option<Protocol> {
+    match i32::try_from(number).ok()? {
+        libc::IPPROTO_TCP => Some(Protocol::Tcp),
+        libc::IPPROTO_UDP => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
 /// A reverse entry as a record; `None` for a forward entry, or one that is being made.
 fn record<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>, ip: fn(A) -> IpAddr, now: Now) -> Option<FlowRecord> {
     if flow.direction != Direction::Reverse as u32 {
         return None;
     }
-    let protocol = match i32::try_from(key.proto).ok()? {
-        libc::IPPROTO_TCP => Protocol::Tcp,
-        libc::IPPROTO_UDP => Protocol::Udp,
-        _ => return None,
-    };
+    let protocol = protocol(key.proto)?;
     let (backend, source) = addr::ends(ip(key.src), ip(key.dst), key.ports);
     let (vip, client) = addr::ends(ip(flow.src), ip(flow.dst), flow.ports);
     Some(FlowRecord {

@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, ProgramInfo, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use lb_common::abi::{ABI_VERSION, Meta, Settings, maps, programs};
+use lb_common::abi::{ABI_VERSION, Meta, Settings, direct_buckets, maps, programs};
 use nix::time::{ClockId, clock_gettime};
 
 use super::error::{BpfError, errno};
@@ -113,6 +113,7 @@ fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<(Meta, Progra
     let settings = Settings {
         seed: made.seed,
         half_open_mask: sizes.buckets - 1,
+        direct_mask: direct_buckets(sizes.max_flows) - 1,
         hz,
         max_flows: sizes.max_flows,
         ..Settings::default()

@@ -7,8 +7,8 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuArray};
 use lb_common::abi::{
-    Addr6, Clock, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_SERVICES, Member, MemberStats, Meta,
-    ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic, maps,
+    Addr4, Addr6, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_SERVICES, Member,
+    MemberStats, Meta, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic, maps,
 };
 
 use super::error::{BpfError, errno};
@@ -36,6 +36,8 @@ pub(super) struct Maps {
     pub(super) cursors: Array<MapData, u64>,
     pub(super) flows4: HashMap<MapData, FlowKey4, FlowV4>,
     pub(super) flows6: HashMap<MapData, FlowKey6, FlowV6>,
+    pub(super) direct4: Array<MapData, DirectBucket<Addr4>>,
+    pub(super) direct6: Array<MapData, DirectBucket<Addr6>>,
     pub(super) traffic: PerCpuArray<MapData, Traffic>,
     pub(super) member_stats: PerCpuArray<MapData, MemberStats>,
     pub(super) service_stats: PerCpuArray<MapData, ServiceStats>,
@@ -59,6 +61,8 @@ impl Maps {
             cursors: array(pins, maps::CURSORS)?,
             flows4: hash(pins, maps::FLOWS4)?,
             flows6: hash(pins, maps::FLOWS6)?,
+            direct4: array(pins, maps::DIRECT4)?,
+            direct6: array(pins, maps::DIRECT6)?,
             traffic: per_cpu(pins, maps::TRAFFIC)?,
             member_stats: per_cpu(pins, maps::MEMBER_STATS)?,
             service_stats: per_cpu(pins, maps::SERVICE_STATS)?,

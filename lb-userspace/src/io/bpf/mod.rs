@@ -10,6 +10,7 @@ mod batch;
 mod collect;
 mod counters;
 mod device;
+mod direct;
 mod error;
 mod flows;
 mod grace;

@@ -1,7 +1,7 @@
 //! The embedded object and what it declares: the measure for pinned maps.
 
 use aya_obj::Object;
-use lb_common::abi::{AGES_SLACK, HALF_OPEN_WAYS, Meta, maps};
+use lb_common::abi::{AGES_SLACK, HALF_OPEN_WAYS, Meta, direct_buckets, maps};
 
 use super::error::BpfError;
 
@@ -51,9 +51,10 @@ impl Sizes {
 
     /// Maps whose number of entries depends on these sizes. A flow table holds both directions of each established
     /// flow and the reverse entry of each half-open one.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 7] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 9] {
         let flows = self.max_flows.saturating_mul(2).saturating_add(self.max_half_open());
         let ages = self.max_flows.saturating_add(AGES_SLACK);
+        let direct = direct_buckets(self.max_flows);
         [
             (maps::SLOTS, self.arena_slots),
             (maps::FLOWS4, flows),
@@ -62,6 +63,8 @@ impl Sizes {
             (maps::AGES6, ages),
             (maps::HALF_OPEN4, self.buckets),
             (maps::HALF_OPEN6, self.buckets),
+            (maps::DIRECT4, direct),
+            (maps::DIRECT6, direct),
         ]
     }
 }
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(entries(maps::FLOWS6), 2064);
         assert_eq!(entries(maps::HALF_OPEN4), 16);
         assert_eq!(entries(maps::AGES4), 1000 + AGES_SLACK);
+        assert_eq!(entries(maps::DIRECT6), 256, "a slot for each flow");
         assert_eq!(entries(maps::META), 1);
     }
 }

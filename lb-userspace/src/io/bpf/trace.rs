@@ -12,7 +12,8 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{
-    Algorithm, Bucket, Descriptor, Flow, FlowKey, HALF_OPEN_WAYS, MAX_POOL, Reason, ServiceKey, Slot, maps, word_mac,
+    Algorithm, Bucket, Descriptor, DirectBucket, Flow, FlowKey, HALF_OPEN_WAYS, MAX_POOL, Reason, ServiceKey, Slot,
+    direct_buckets, maps, word_mac,
 };
 use lb_common::hash::FlowHash;
 use lb_common::select::by_hash;
@@ -139,12 +140,14 @@ impl DataPlane {
                 let mut bucket = array::<Bucket<_>>(&copy.plane.pins, maps::HALF_OPEN4)?;
                 copy_bucket(self.bucket(&live, hash)?, &mut bucket, &self.maps.flows4, &mut copy.plane.maps.flows4)?;
                 copy_flow(&self.maps.flows4, &mut copy.plane.maps.flows4, key)?;
+                self.copy_direct(&self.maps.direct4, maps::DIRECT4, &copy.plane, hash)?;
             }
             Tuple::V6(key) => {
                 let live = array::<Bucket<_>>(&self.pins, maps::HALF_OPEN6)?;
                 let mut bucket = array::<Bucket<_>>(&copy.plane.pins, maps::HALF_OPEN6)?;
                 copy_bucket(self.bucket(&live, hash)?, &mut bucket, &self.maps.flows6, &mut copy.plane.maps.flows6)?;
                 copy_flow(&self.maps.flows6, &mut copy.plane.maps.flows6, key)?;
+                self.copy_direct(&self.maps.direct6, maps::DIRECT6, &copy.plane, hash)?;
             }
         }
         let before = copy.plane.flow_of(&question.tuple)?;
@@ -199,6 +202,22 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Copies the bucket of direct flows that a hash leads to.
+    fn copy_direct<A: 'static>(
+        &self,
+        live: &Array<MapData, DirectBucket<A>>,
+        name: &'static str,
+        to: &DataPlane,
+        hash: FlowHash,
+    ) -> Result<(), BpfError>
+    where
+        DirectBucket<A>: Pod,
+    {
+        let index = hash.bucket() & (direct_buckets(self.meta.max_flows) - 1);
+        let wrong = |e| BpfError::kernel("cannot copy a bucket of direct flows", &e);
+        array::<DirectBucket<A>>(&to.pins, name)?.set(0, live.get(&index, 0).map_err(wrong)?, 0).map_err(wrong)
+    }
+
     fn bucket<A: 'static>(&self, live: &Array<MapData, Bucket<A>>, hash: FlowHash) -> Result<Bucket<A>, BpfError>
     where
         Bucket<A>: Pod,
@@ -221,6 +240,7 @@ fn narrow(state: &mut KernelState, service: &ServiceKey) {
         table.descriptor = Descriptor(table.descriptor.0 & !u64::from(Descriptor::MAX_OFFSET));
     }
     state.settings.half_open_mask = 0;
+    state.settings.direct_mask = 0;
     state.settings.max_flows = FLOWS;
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Way {
     source: [u8; 6],
     /// VLAN TCI; 0 for none.
     tci: u16,
+    /// Largest packet that the interfaces take, bytes.
+    mtu: u32,
 }
 
 /// Finds the way, or says why frames cannot go there.
@@ -42,7 +44,7 @@ pub(super) fn way(address: IpAddr, route: Route, links: &Links, attached: &[Stri
         return Err(format!("{} and {} differ in their MAC addresses; give both the same", out.name, port.name));
     }
     let neighbour = (out.index, route.neighbour);
-    Ok(Way { neighbour, interface: out.name.clone(), ifindex: port.index, source, tci })
+    Ok(Way { neighbour, interface: out.name.clone(), ifindex: port.index, source, tci, mtu: out.mtu.min(port.mtu) })
 }
 
 /// The attached interface that a route's frames are sent on, and their tag.
@@ -75,7 +77,7 @@ impl Way {
     pub(super) fn hop(&self, known: Known) -> Option<Result<Hop, String>> {
         match known {
             Known::Mac(mac) => {
-                let mut hop = Hop::new(mac, self.source, self.ifindex);
+                let mut hop = Hop::new(mac, self.source, self.ifindex).with_mtu(self.mtu);
                 hop.dst |= u64::from(self.tci.to_be()) << 48;
                 Some(Ok(hop))
             }
@@ -124,17 +126,18 @@ mod tests {
     #[test]
     fn hop_on_an_attached_interface_is_untagged() {
         let hop = find(2, vec![link(2, "eth0")]).unwrap().hop(Known::Mac(PEER));
-        assert_eq!(hop, Some(Ok(Hop::new(PEER, MAC, 2))));
+        assert_eq!(hop, Some(Ok(Hop::new(PEER, MAC, 2).with_mtu(1500))));
     }
 
     #[test]
     fn hop_on_a_vlan_leaves_by_the_parent_with_the_tag_in_network_order() {
-        let way = find(3, vec![link(2, "eth0"), vlan(false)]).unwrap();
+        let way = find(3, vec![link(2, "eth0"), Link { mtu: 1400, ..vlan(false) }]).unwrap();
         assert_eq!(way.neighbour, (3, "10.0.0.9".parse().unwrap()));
         let hop = way.hop(Known::Mac(PEER)).unwrap().unwrap();
         assert_eq!((hop.ifindex(), hop.dst_mac(), hop.src_mac()), (2, PEER, MAC));
         assert_eq!(hop.dst.to_le_bytes()[6..], [0x01, 0x23]);
         assert_eq!(hop.src.to_le_bytes()[6..], [0, 0]);
+        assert_eq!(hop.mtu(), 1400, "the smaller of both");
     }
 
     #[test]
