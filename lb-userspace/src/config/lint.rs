@@ -2,7 +2,7 @@
 
 use super::check::next_prime;
 use super::defaults::SLOTS_PER_MEMBER;
-use super::model::{Algorithm, Config, Service};
+use super::model::{Algorithm, Config, Mode, Service};
 
 /// One line for each thing that deserves a second look. An empty list is the usual case.
 pub fn lint(config: &Config) -> Vec<String> {
@@ -30,6 +30,7 @@ pub fn lint(config: &Config) -> Vec<String> {
         .chain(unseen)
         .chain(fewer)
         .chain(config.services.iter().filter_map(crowded))
+        .chain(config.services.iter().filter_map(forgetful))
         .chain(is_deaf(config).then(|| NO_ROUTE.to_owned()))
         .collect()
 }
@@ -41,6 +42,18 @@ pub const NO_ROUTE: &str =
 /// Whether nobody would be told that something is wrong.
 pub fn is_deaf(config: &Config) -> bool {
     config.alert_routes.is_empty() && !config.services.is_empty()
+}
+
+/// Without a hash, a direct flow that was pushed out of memory cannot be found again.
+fn forgetful(service: &Service) -> Option<String> {
+    (service.mode != Mode::Nat && service.algorithm == Algorithm::RoundRobin).then(|| {
+        format!(
+            "service {}: with mode {} a connection that the edge had to forget is reset under round-robin, and found again \
+             under maglev; consider algorithm = \"maglev\"",
+            service.name,
+            service.mode.name()
+        )
+    })
 }
 
 /// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.

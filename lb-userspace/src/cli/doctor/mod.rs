@@ -6,6 +6,7 @@ mod facts;
 mod hops;
 mod host;
 mod interface;
+mod modes;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn judge(facts: &Facts) -> Vec<Check> {
         checks.extend(interface::checks(name, found, &facts.attached));
     }
     checks.extend(addresses::checks(facts));
+    checks.extend(modes::checks(facts));
     checks
 }
 

@@ -104,6 +104,24 @@ fn mode_says_which_addresses_are_needed() {
 }
 
 #[test]
+fn dsr_by_turns_is_linted() {
+    let lines = |algorithm: &str| {
+        let text =
+            GOOD.replacen("port = 80\n", &format!("port = 80\nmode = \"dsr-l2\"\nalgorithm = {algorithm:?}\n"), 1);
+        let config = parse(&text.replace("port = 8080\n", "")).unwrap();
+        lint(&config).into_iter().filter(|line| line.contains("dsr-l2")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("maglev"), [""; 0]);
+    assert_eq!(
+        lines("round-robin"),
+        [
+            "service web: with mode dsr-l2 a connection that the edge had to forget is reset under round-robin, and found again \
+          under maglev; consider algorithm = \"maglev\""
+        ]
+    );
+}
+
+#[test]
 fn probe_with_a_short_interval_gets_a_timeout_as_short() {
     let text = GOOD.replace("type = \"http\"", "type = \"http\"\ninterval = \"300ms\"");
     let probe = parse(&text).unwrap().services[1].probe.clone().unwrap();
