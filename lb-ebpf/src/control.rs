@@ -2,7 +2,7 @@
 //! `lb_common::conntrack`'s; the reverse entry's state word is the authority.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Flow, FlowKey, Reason};
+use lb_common::abi::{Called, Flow, FlowKey, Reason};
 use lb_common::conntrack::{Direction, Event, Phase, State};
 use lb_common::wire::load::load32;
 use lb_common::wire::{Packet, eth, l4};
@@ -58,7 +58,7 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
         (*ip.add(F::TTL), *tcp.add(l4::TCP_DOFF), *tcp.add(l4::TCP_FLAGS), u32::from_be(load32(tcp.add(l4::TCP_SEQ))))
     };
     if ttl <= 1 {
-        return count::drop_of(service, Reason::DropTtl);
+        return Step::call(Called::Expired);
     }
     if !l4::tcp_fits(doff, frame.at.room()) {
         return count::drop_of(service, Reason::DropMalformed);

@@ -1,12 +1,13 @@
 //! What differs between IPv4 and IPv6: maps, key, hash, and the rewrite of the IP header. All else is generic.
 
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, Queue};
-use lb_common::abi::{Addr4, Addr6, Bucket, DirectBucket, Flow, FlowKey, FlowKey4, FlowKey6, Settings};
-use lb_common::checksum::{delta32, update16};
-use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6, tag4, tag6};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue};
+use lb_common::abi::{Addr4, Addr6, Bucket, DirectBucket, Flow, FlowKey, FlowKey4, FlowKey6, Fragment, Settings};
+use lb_common::checksum::{delta32, update, update16};
+use lb_common::hash::{FlowHash, bitmap_bit4, bitmap_bit6, mix, tag4, tag6};
 use lb_common::wire::load::{load16, load32, load64, store16, store32, store64};
-use lb_common::wire::{Fault, Located, Packet, ipv4, ipv6, tunnel};
+use lb_common::wire::{Fault, Located, Packet, Part, icmp, ipv4, ipv6, tunnel};
 
+use crate::frame::forget;
 use crate::maps;
 use crate::step::Work;
 
@@ -16,6 +17,9 @@ pub struct Aligned<T>(pub T);
 
 /// What a TTL less by one adds to the IPv4 header's sum: the TTL is the first byte of its word.
 const TTL_DELTA: u64 = 0xfffe;
+
+/// TTL and hop limit of what we originate.
+pub const OWN_TTL: u8 = 64;
 
 /// A version of IP.
 pub trait Family: Sized {
@@ -29,6 +33,12 @@ pub trait Family: Sized {
     const HEADER: usize;
     /// Offset of TTL or hop limit.
     const TTL: usize;
+    /// Protocol number of its ICMP.
+    const ICMP: u8;
+    /// Type of the answer to an echo request.
+    const ECHO_REPLY: u8;
+    /// Type of its ICMP's "time exceeded".
+    const TIME_EXCEEDED: u8;
     /// A key to be filled.
     const EMPTY_KEY: FlowKey<Self::Addr>;
 
@@ -37,6 +47,7 @@ pub trait Family: Sized {
     fn direct() -> &'static Array<DirectBucket<Self::Addr>>;
     fn ages() -> &'static Queue<FlowKey<Self::Addr>>;
     fn work() -> &'static PerCpuArray<Work<Self::Addr>>;
+    fn fragments() -> &'static LruHashMap<FlowKey<Self::Addr>, Fragment>;
 
     /// Where L4 is, if the header at `ip` has version and length as most do, no options, no extensions and no fragment.
     /// Lengths are not checked against the frame.
@@ -46,6 +57,12 @@ pub trait Family: Sized {
     unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located>;
     /// Checks the header and finds L4 behind whatever stands before it.
     fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault>;
+    /// The fragment at `l3`.
+    fn part<P: Packet>(packet: &P, l3: usize) -> Result<Part, Fault>;
+    /// An identification that was not used for long, as loaded, from a cursor.
+    fn fresh_id(cursor: u64) -> u32;
+    /// Gives the fragment at `l3`, whose part of the packet begins at `at`, another identification.
+    fn identify<P: Packet>(packet: &P, l3: usize, at: usize, id: u32);
     /// Destination address of the header at `ip`.
     unsafe fn destination(ip: *const u8) -> Self::Addr;
     /// Writes the addresses of the header at `ip` into a key.
@@ -72,6 +89,15 @@ pub trait Family: Sized {
     unsafe fn decrement(ip: *mut u8);
     /// DSCP and ECN.
     unsafe fn class(ip: *const u8) -> u8;
+    /// Makes the header that came from `src` to `dst` its answer's: addresses exchanged, a TTL of our own.
+    unsafe fn turn_round(ip: *mut u8, src: &Self::Addr, dst: &Self::Addr);
+    /// Finds the L4 header of the packet that an ICMP error quotes at `at`; the error ends at `end`.
+    fn quoted<P: Packet>(packet: &P, at: usize, end: usize) -> Result<icmp::Quoted, Fault>;
+    /// Writes addresses into a quoted header, and updates its checksum by what they add; returns what that adds to a sum
+    /// over the header.
+    unsafe fn requote(ip: *mut u8, src: &Self::Addr, dst: &Self::Addr, addresses: u64) -> u64;
+    /// What an ICMP message of this type is.
+    fn icmp_kind(kind: u8) -> icmp::Kind;
 
     #[inline(always)]
     fn same_key(a: &FlowKey<Self::Addr>, b: &FlowKey<Self::Addr>) -> bool {
@@ -88,6 +114,9 @@ impl Family for V4 {
     const INDEX: usize = 0;
     const HEADER: usize = ipv4::HEADER;
     const TTL: usize = ipv4::TTL;
+    const ICMP: u8 = icmp::V4;
+    const ECHO_REPLY: u8 = icmp::ECHO_REPLY4;
+    const TIME_EXCEEDED: u8 = icmp::TIME_EXCEEDED4;
     const EMPTY_KEY: FlowKey4 = FlowKey { src: 0, dst: 0, ports: 0, proto: 0 };
 
     #[inline(always)]
@@ -113,6 +142,32 @@ impl Family for V4 {
     #[inline(always)]
     fn work() -> &'static PerCpuArray<Work<Addr4>> {
         &maps::WORK4
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<FlowKey<Addr4>, Fragment> {
+        &maps::FRAGMENTS4
+    }
+
+    #[inline(always)]
+    fn part<P: Packet>(packet: &P, l3: usize) -> Result<Part, Fault> {
+        ipv4::part(packet, l3)
+    }
+
+    #[inline(always)]
+    fn fresh_id(cursor: u64) -> u32 {
+        u32::from((cursor as u16).to_be())
+    }
+
+    #[inline(always)]
+    fn identify<P: Packet>(packet: &P, l3: usize, _at: usize, id: u32) {
+        let Some(ip) = packet.ptr(l3, ipv4::HEADER) else { return };
+        // SAFETY: the header is there.
+        unsafe {
+            let (old, check) = (load16(ip.add(ipv4::ID)), load16(ip.add(ipv4::CHECK)));
+            store16(ip.add(ipv4::ID), id as u16);
+            store16(ip.add(ipv4::CHECK), update(check, u64::from(!old) + u64::from(id as u16)));
+        }
     }
 
     #[inline(always)]
@@ -217,9 +272,46 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    unsafe fn turn_round(ip: *mut u8, src: &Addr4, dst: &Addr4) {
+        // SAFETY: the caller's.
+        unsafe {
+            store32(ip.add(ipv4::SRC), *dst);
+            store32(ip.add(ipv4::DST), *src);
+            // TTL and protocol are one word of the checksum.
+            let (old, check) = (load16(ip.add(ipv4::TTL)), load16(ip.add(ipv4::CHECK)));
+            let new = old & 0xff00 | u16::from(OWN_TTL);
+            store16(ip.add(ipv4::TTL), new);
+            store16(ip.add(ipv4::CHECK), update(check, u64::from(!old) + u64::from(new)));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn class(ip: *const u8) -> u8 {
         // SAFETY: the caller's.
         unsafe { tunnel::class4(ip) }
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, at: usize, end: usize) -> Result<icmp::Quoted, Fault> {
+        icmp::quoted4(packet, at, end)
+    }
+
+    #[inline(always)]
+    unsafe fn requote(ip: *mut u8, src: &Addr4, dst: &Addr4, addresses: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe {
+            store32(ip.add(ipv4::SRC), *src);
+            store32(ip.add(ipv4::DST), *dst);
+            let old = load16(ip.add(ipv4::CHECK));
+            let new = update(old, addresses);
+            store16(ip.add(ipv4::CHECK), new);
+            u64::from(!old) + u64::from(new)
+        }
+    }
+
+    #[inline(always)]
+    fn icmp_kind(kind: u8) -> icmp::Kind {
+        icmp::kind4(kind)
     }
 }
 
@@ -232,6 +324,9 @@ impl Family for V6 {
     const INDEX: usize = 1;
     const HEADER: usize = ipv6::HEADER;
     const TTL: usize = ipv6::HOP_LIMIT;
+    const ICMP: u8 = icmp::V6;
+    const ECHO_REPLY: u8 = icmp::ECHO_REPLY6;
+    const TIME_EXCEEDED: u8 = icmp::TIME_EXCEEDED6;
     const EMPTY_KEY: FlowKey6 = FlowKey { src: [0; 4], dst: [0; 4], ports: 0, proto: 0 };
 
     #[inline(always)]
@@ -257,6 +352,31 @@ impl Family for V6 {
     #[inline(always)]
     fn work() -> &'static PerCpuArray<Work<Addr6>> {
         &maps::WORK6
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<FlowKey<Addr6>, Fragment> {
+        &maps::FRAGMENTS6
+    }
+
+    #[inline(always)]
+    fn part<P: Packet>(packet: &P, l3: usize) -> Result<Part, Fault> {
+        ipv6::part(packet, l3)
+    }
+
+    #[inline(always)]
+    fn fresh_id(cursor: u64) -> u32 {
+        // Not to be guessed from the last one (RFC 7739).
+        mix(cursor) as u32
+    }
+
+    #[inline(always)]
+    fn identify<P: Packet>(packet: &P, _l3: usize, at: usize, id: u32) {
+        // It ends the fragment header. An offset of its own, or the compiler checks one pointer and uses another.
+        if let Some(field) = packet.ptr(forget(at - 4, 0x1fff, id), 4) {
+            // SAFETY: four bytes at `field`.
+            unsafe { store32(field, id) };
+        }
     }
 
     #[inline(always)]
@@ -364,6 +484,36 @@ impl Family for V6 {
     unsafe fn class(ip: *const u8) -> u8 {
         // SAFETY: the caller's.
         unsafe { tunnel::class6(ip) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn_round(ip: *mut u8, src: &Addr6, dst: &Addr6) {
+        // SAFETY: the caller's.
+        unsafe {
+            store_addr(ip.add(ipv6::SRC), dst);
+            store_addr(ip.add(ipv6::DST), src);
+            *ip.add(ipv6::HOP_LIMIT) = OWN_TTL;
+        }
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, at: usize, end: usize) -> Result<icmp::Quoted, Fault> {
+        icmp::quoted6(packet, at, end)
+    }
+
+    #[inline(always)]
+    unsafe fn requote(ip: *mut u8, src: &Addr6, dst: &Addr6, _addresses: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe {
+            store_addr(ip.add(ipv6::SRC), src);
+            store_addr(ip.add(ipv6::DST), dst);
+        }
+        0
+    }
+
+    #[inline(always)]
+    fn icmp_kind(kind: u8) -> icmp::Kind {
+        icmp::kind6(kind)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The hot path: a packet of a known flow, and the rewrite that every forwarded packet gets.
 
 use aya_ebpf::{bindings::xdp_action::XDP_TX, helpers::bpf_redirect, programs::XdpContext};
-use lb_common::abi::{Flow, Hop, Reason, Settings};
+use lb_common::abi::{Called, Flow, Hop, Reason, Settings};
 use lb_common::checksum::{update_udp, update16};
 use lb_common::conntrack::{Direction, Phase, State};
 use lb_common::wire::load::{load16, load64, store16, store32, store64};
@@ -110,6 +110,16 @@ pub fn way_back(ingress: u32, link: *const u8, tags: u32) -> Hop {
     }
 }
 
+/// Where the packets of a copied flow go: to its member, or the way back.
+#[inline(always)]
+pub fn hop_of<A>(flow: &Flow<A>) -> Hop {
+    if flow.direction != Direction::Forward as u32 {
+        return flow.hop;
+    }
+    // SAFETY: an array's value.
+    MEMBERS.get_ptr(flow.member).map_or(Hop::default(), |member| unsafe { link::read(&raw const (*member).hop) })
+}
+
 /// Whether a frame is addressed to one of our interfaces. An Ethernet header is at `link`.
 #[inline(always)]
 pub fn is_to_us(link: *const u8, settings: &Settings) -> bool {
@@ -153,7 +163,7 @@ pub fn send<F: Family>(
     }
     // SAFETY: the header is there.
     if unsafe { *ip.add(F::TTL) } <= 1 {
-        return count::drop_of(service, Reason::DropTtl);
+        return Step::call(Called::Expired);
     }
     // SAFETY: both headers are there; the flow is a map value whose tag was compared.
     unsafe {

@@ -1,12 +1,30 @@
 //! Link headers whose number of VLAN tags changes between ingress and egress, or that move to make room for an outer IP
 //! header.
 
-use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_action::XDP_TX,
+    helpers::{bpf_redirect, bpf_xdp_adjust_head},
+    programs::XdpContext,
+};
 use lb_common::abi::Hop;
-use lb_common::wire::load::{load16, store16, store32, store64};
+use lb_common::wire::load::{load16, load64, store16, store32, store64};
 use lb_common::wire::{Packet, eth};
 
 use crate::frame::Window;
+
+/// Exchanges the MACs of a link header: back to where the frame came from. Tags stay.
+///
+/// # Safety
+/// An Ethernet header is at `link`.
+#[inline(always)]
+pub unsafe fn turn_round(link: *mut u8) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (to, from) = (load64(link), load64(link.add(eth::SRC)));
+        store64(link, from & Hop::MAC | to << 48);
+        store32(link.add(8), (to >> 16) as u32);
+    }
+}
 
 /// Replaces the link header before an L3 header at `l3` by one with the tags of a next hop (`dst`, `src`: words of
 /// [`Hop`]). The IP header is complete already. `outer_ip`: in the high half bytes to leave free between both, in the low one
@@ -61,4 +79,30 @@ pub fn replace(ctx: &XdpContext, l3: usize, dst: u64, src: u64, outer_ip: u32) -
         }
     }
     true
+}
+
+/// A next hop by one read of each word: user space replaces them while we look.
+///
+/// # Safety
+/// A map's value.
+#[inline(always)]
+pub unsafe fn read(hop: *const Hop) -> Hop {
+    // SAFETY: the caller's.
+    unsafe {
+        Hop {
+            dst: (&raw const (*hop).dst).read_volatile(),
+            src: (&raw const (*hop).src).read_volatile(),
+            link: (&raw const (*hop).link).read_volatile(),
+        }
+    }
+}
+
+/// Sends a complete frame out of an interface.
+#[inline(always)]
+pub fn send(ctx: &XdpContext, ifindex: u32) -> u32 {
+    if ifindex == ctx.ingress_ifindex() as u32 {
+        return XDP_TX;
+    }
+    // SAFETY: no memory is involved.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
 }

@@ -9,6 +9,8 @@
 //! open     choose a backend, claim a port, take a half-open slot
 //! promote  both sides proved themselves: established
 //! direct   a service whose backends answer by themselves: as it came, or in an outer header
+//! call     what is rare is another program's: ICMP to our addresses `icmp`, a TTL that ends `expired`,
+//!          `fragment`
 //! expire   two records examined for each new flow; `collect` for the rest
 //! ```
 #![no_std]
@@ -17,20 +19,26 @@
 #![allow(internal_features)]
 
 mod atomics;
+mod call;
 mod control;
 mod count;
 mod direct;
 mod expire;
+mod expired;
 mod family;
 mod findings;
 mod forward;
+mod fragment;
 mod frame;
 mod half_open;
+mod icmp;
 mod link;
 mod maps;
 mod mem;
 mod miss;
 mod open;
+mod originate;
+mod peek;
 mod promote;
 mod remember;
 mod reset;
@@ -38,7 +46,7 @@ mod step;
 mod time;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
-use lb_common::abi::{FlowKey, Reason};
+use lb_common::abi::{Called, FlowKey, Reason};
 use lb_common::wire::load::{load16, load32, store64};
 use lb_common::wire::{Fault, Located, Packet, eth, l4};
 
@@ -49,26 +57,54 @@ use step::Step;
 /// The balancer.
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
-    let window = Window::new(&ctx);
+    let step = packet(&ctx);
+    if step < Step::CALL {
+        return step;
+    }
+    call::program(&ctx, step)
+}
+
+/// ICMP to our addresses: reached from `lb` by tail call.
+#[xdp]
+pub fn icmp(ctx: XdpContext) -> u32 {
+    icmp::packet(&ctx)
+}
+
+/// A TTL or hop limit that ends here: reached from `lb` by tail call.
+#[xdp]
+pub fn expired(ctx: XdpContext) -> u32 {
+    expired::packet(&ctx)
+}
+
+/// Fragments to addresses that may be ours: reached from `lb` by tail call.
+#[xdp]
+pub fn fragment(ctx: XdpContext) -> u32 {
+    fragment::packet(&ctx)
+}
+
+/// A packet's verdict, or the step that hands it over to another program.
+#[inline(always)]
+fn packet(ctx: &XdpContext) -> u32 {
+    let window = Window::new(ctx);
     let Some(link) = window.ptr(0, eth::HEADER) else {
         return count::pass(Reason::PassMalformed);
     };
     // SAFETY: 14 bytes at `link`.
     let proto = unsafe { load16(link.add(eth::TYPE)) };
     if proto == eth::IPV4 {
-        let step = untagged::<V4>(&ctx, window);
-        return step::run::<V4>(&ctx, step);
+        let step = untagged::<V4>(ctx, window);
+        return step::run::<V4>(ctx, step);
     }
     if proto == eth::IPV6 {
-        let step = untagged::<V6>(&ctx, window);
-        return step::run::<V6>(&ctx, step);
+        let step = untagged::<V6>(ctx, window);
+        return step::run::<V6>(ctx, step);
     }
     if eth::is_tag(proto) {
-        let step = tagged(&ctx);
+        let step = tagged(ctx);
         if step & IPV6 != 0 {
-            return step::run::<V6>(&ctx, step & !IPV6);
+            return step::run::<V6>(ctx, step & !IPV6);
         }
-        return step::run::<V4>(&ctx, step);
+        return step::run::<V4>(ctx, step);
     }
     count::pass(Reason::PassNotIp)
 }
@@ -154,9 +190,11 @@ fn unusual<F: Family>(ctx: &XdpContext, l3: usize, tags: u32) -> u32 {
         Ok(found) => found,
         Err(Fault::Truncated) => return miss::refuse::<F>(ctx, &dst, Reason::DropTruncated),
         Err(Fault::Malformed) => return miss::refuse::<F>(ctx, &dst, Reason::DropMalformed),
-        Err(Fault::FirstFragment) => return miss::refuse::<F>(ctx, &dst, Reason::DropFragment),
-        Err(Fault::LaterFragment) => return count::pass(Reason::PassFragment),
+        Err(Fault::FirstFragment | Fault::LaterFragment) => return Step::call(Called::Fragment),
     };
+    if found.proto == F::ICMP {
+        return Step::call(Called::Icmp);
+    }
     match key::<F, _>(&window, l3, &found) {
         Ok(key) => {
             let at = Layout { l3, l4: found.l4, ip_len: found.ip_len, tags };

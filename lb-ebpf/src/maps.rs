@@ -3,11 +3,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, Queue},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Queue},
 };
 use lb_common::abi::{
-    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6, MAX_MEMBERS, MAX_POOL,
-    MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
+    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6, Fragment, MAX_CALLED,
+    MAX_FRAGMENTED, MAX_MEMBERS, MAX_POOL, MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey,
+    ServiceStats, Settings, Traffic,
 };
 
 use crate::step::Work;
@@ -59,6 +60,10 @@ pub static AGES4: Queue<FlowKey4> = Queue::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]
 pub static AGES6: Queue<FlowKey6> = Queue::with_max_entries(SIZED_AT_LOAD, 0);
 #[map]
+pub static FRAGMENTS4: LruHashMap<FlowKey4, Fragment> = LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+#[map]
+pub static FRAGMENTS6: LruHashMap<FlowKey6, Fragment> = LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+#[map]
 pub static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_MEMBERS * 2, 0);
 #[map]
 pub static MEMBER_STATS: PerCpuArray<MemberStats> = PerCpuArray::with_max_entries(MAX_MEMBERS, 0);
@@ -71,3 +76,9 @@ pub static WORK4: PerCpuArray<Work<Addr4>> = PerCpuArray::with_max_entries(1, 0)
 pub static WORK6: PerCpuArray<Work<Addr6>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::MAX, 0);
+/// Filled by user space.
+#[map]
+pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(MAX_CALLED, 0);
+/// Paces the errors that we originate: a word of [`lb_common::pace`]. Not pinned.
+#[map]
+pub static PACE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

@@ -1,7 +1,7 @@
 //! A packet of no known flow: a half-open flow's, a service's first, or none of ours.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Flow, FlowKey, LocalKind, Reason, ServiceKey, Settings, service_flags};
+use lb_common::abi::{Called, Flow, FlowKey, LocalKind, Reason, ServiceKey, Settings, service_flags};
 use lb_common::conntrack::{Event, Phase, State, proves};
 use lb_common::wire::load::{load16, load32};
 use lb_common::wire::{Packet, eth, l4};
@@ -38,7 +38,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
         family: F::NUMBER,
     };
     let Some(service) = SERVICES.get_ptr(&service) else {
-        return no_service::<F>(ctx, settings, &frame);
+        return no_service::<F>(ctx, settings, &frame, found.part != 0);
     };
     // SAFETY: a map value; a service's id is not used again before a grace period.
     let service = unsafe { *service };
@@ -46,7 +46,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     next.hash = F::hash(key, settings.seed);
     // SAFETY: the header is there.
     if window.ptr(frame.at.l3, F::HEADER).is_none_or(|ip| unsafe { *ip.add(F::TTL) } <= 1) {
-        return count::drop_of(service.id, Reason::DropTtl);
+        return Step::call(Called::Expired);
     }
     if !F::is_unicast(&key.src) || local::<F>(&key.src) != 0 {
         return count::drop_of(service.id, Reason::DropMartian);
@@ -76,11 +76,19 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return count::drop_of(service.id, Reason::DropTruncated);
         };
         // SAFETY: a UDP header at `udp`.
-        if !l4::udp_fits(u16::from_be(unsafe { load16(udp.add(l4::UDP_LEN)) }), frame.at.room()) {
+        let len = u16::from_be(unsafe { load16(udp.add(l4::UDP_LEN)) });
+        let room = frame.at.room();
+        // A first fragment has less than its length says.
+        let fits = if found.part == 0 { l4::udp_fits(len, room) } else { u32::from(len) > room };
+        if !fits {
             return count::drop_of(service.id, Reason::DropMalformed);
         }
     }
     if service.flags & service_flags::DIRECT != 0 {
+        if found.part != 0 {
+            // Its followers have no ports by which their member could be found.
+            return count::drop_of(service.id, Reason::DropFragment);
+        }
         return Step::DIRECT;
     }
     let Some(bucket) = half_open::bucket::<F>(next.hash, settings.half_open_mask) else {
@@ -91,6 +99,8 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
         // Promoted by another CPU since our look-up: a reset or a second flow would be wrong.
         Search::Absent if F::flows().get_ptr(key).is_some() => count::drop_of(service.id, Reason::DropBusy),
         Search::Absent if opens => Step::OPEN,
+        // Not answered: a reset would have its fragment header.
+        Search::Absent if found.part != 0 => count::drop_of(service.id, Reason::DropNoFlow),
         Search::Absent => no_flow::<F>(ctx, settings, &frame, service.id, flags),
         Search::Found(owned) => {
             let tcp = key.proto == u32::from(l4::TCP);
@@ -179,7 +189,7 @@ fn half_open_flow<F: Family>(
 
 /// A packet whose destination is no service.
 #[inline(always)]
-fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Addr>) -> u32 {
+fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F::Addr>, is_part: bool) -> u32 {
     let kind = local::<F>(&frame.key.dst);
     if kind == 0 {
         return count::pass(Reason::PassNotOurs);
@@ -191,7 +201,11 @@ fn no_service<F: Family>(ctx: &XdpContext, settings: &Settings, frame: &Frame<F:
     if !F::is_unicast(&frame.key.src) {
         return count::drop(Reason::DropMartian);
     }
-    if settings.reset_unknown != 0 && frame.key.proto == u32::from(l4::TCP) && reset::answer::<F>(ctx, frame) {
+    if settings.reset_unknown != 0
+        && !is_part
+        && frame.key.proto == u32::from(l4::TCP)
+        && reset::answer::<F>(ctx, frame)
+    {
         return reset::sent();
     }
     count::drop(Reason::DropNoReplyFlow)

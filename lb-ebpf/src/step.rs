@@ -6,7 +6,7 @@
 //! record. Nothing interrupts the program on its CPU to run it again, so the record has one user at a time.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Flow, FlowKey, ServiceInfo};
+use lb_common::abi::{Called, Flow, FlowKey, ServiceInfo};
 use lb_common::hash::FlowHash;
 
 use crate::family::Family;
@@ -32,6 +32,23 @@ impl Step {
     pub const DIRECT: u32 = 13;
     /// Send it to the member that was found.
     pub const DELIVER: u32 = 14;
+    /// Answer an echo request. Of the program `icmp`.
+    pub const ECHO: u32 = 16;
+    /// Find the flow that an ICMP error is about.
+    pub const ERROR: u32 = 17;
+    /// Translate an ICMP error about the flow at hand.
+    pub const TRANSLATE: u32 = 18;
+    /// Answer the packet at hand with an error. Of the program `expired`.
+    pub const ANSWER: u32 = 19;
+    /// Follow a first fragment. Of the program `fragment`.
+    pub const FOLLOW: u32 = 20;
+    /// From here on: the verdict is another program's, [`Called`] by its number above this.
+    pub const CALL: u32 = 32;
+
+    /// The step that hands over to a program.
+    pub const fn call(program: Called) -> u32 {
+        Self::CALL + program as u32
+    }
 }
 
 /// What one step leaves for the next.
@@ -48,6 +65,10 @@ pub struct Work<A> {
 pub struct Found<A> {
     key: FlowKey<A>,
     at: Layout,
+    /// Of a fragment, while the program `fragment` runs: where a first one's payload ends, where a later one's begins. Else 0.
+    pub part: u32,
+    /// Of a first fragment: its identification.
+    pub id: u32,
 }
 
 impl<A> Found<A> {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{ProgramInfo, Xdp};
 use aya_obj::programs::XdpAttachType;
-use lb_common::abi::{ABI_VERSION, MAX_SERVICES, Meta, maps, programs};
+use lb_common::abi::{ABI_VERSION, Called, MAX_SERVICES, Meta, maps, programs};
 use nix::mount::{MsFlags, mount};
 use rollcall::config::model::AttachMode;
 use rollcall::io::bpf::pin::ensure_bpffs;
@@ -158,6 +159,28 @@ fn open_with_another_program_pinned_replaces_the_pin() {
         let kept = id(programs::LB);
         assert!(s.open().1);
         assert_eq!(id(programs::LB), kept);
+    });
+}
+
+#[test]
+fn programs_reached_by_tail_call_are_installed_at_creation_and_at_adoption() {
+    sandbox(|s| {
+        let installed = || -> Vec<String> {
+            let pin = s.pin(maps::PROGRAMS).display().to_string();
+            let dump = Command::new("bpftool").args(["map", "dump", "pinned", &pin]).output().expect("bpftool runs");
+            assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+            String::from_utf8_lossy(&dump.stdout).lines().filter(|l| l.starts_with("key")).map(str::to_owned).collect()
+        };
+        drop(s.open());
+        let made = installed();
+        assert_eq!(made.len(), Called::ALL.len(), "{made:?}");
+        // As of an older build, which had none: and its programs must go on while nobody has them open.
+        let mut map = Map::ProgramArray(MapData::from_pin(s.pin(maps::PROGRAMS)).unwrap());
+        let mut programs: ProgramArray<_> = (&mut map).try_into().unwrap();
+        programs.clear_index(&(Called::Icmp as u32)).unwrap();
+        assert_eq!(installed().len(), made.len() - 1);
+        assert!(s.open().1);
+        assert_eq!(installed().len(), made.len());
     });
 }
 

@@ -4,6 +4,7 @@ mod change;
 mod direct;
 mod drill;
 mod harness;
+mod paths;
 mod refusal;
 mod shapes;
 mod spread;

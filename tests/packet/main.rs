@@ -1,7 +1,11 @@
 //! The real program on crafted packets, by `BPF_PROG_TEST_RUN`: `{maps, packet in} -> {verdict, packet out, counter}`.
 
 mod direct;
+mod echo;
+mod errors;
+mod expired;
 mod findings;
+mod fragments;
 mod limits;
 mod malformed;
 mod pass;

@@ -67,13 +67,13 @@ fn padding_behind_the_packet_is_legal() {
 #[case::ipv4_version(V4, 14, 0x65, Reason::DropMalformed)]
 #[case::ipv4_total_length(V4, 17, 10, Reason::DropMalformed)]
 #[case::ipv4_total_without_l4(V4, 17, 25, Reason::DropTruncated)]
-#[case::ipv4_first_fragment(V4, 20, 0x20, Reason::DropFragment)]
-#[case::ipv4_later_fragment(V4, 21, 0x01, Reason::PassFragment)]
-#[case::ipv4_ttl_1(V4, 22, 1, Reason::DropTtl)]
-#[case::ipv4_ttl_0(V4, 22, 0, Reason::DropTtl)]
+#[case::ipv4_first_fragment(V4, 20, 0x20, Reason::DropMalformed)]
+#[case::ipv4_later_fragment(V4, 21, 0x01, Reason::DropFragment)]
+#[case::ipv4_ttl_1(V4, 22, 1, Reason::TxTimeExceeded)]
+#[case::ipv4_ttl_0(V4, 22, 0, Reason::TxTimeExceeded)]
 #[case::ipv6_version(V6, 14, 0x40, Reason::DropMalformed)]
 #[case::ipv6_payload_length(V6, 19, 4, Reason::DropTruncated)]
-#[case::ipv6_hop_limit(V6, 21, 1, Reason::DropTtl)]
+#[case::ipv6_hop_limit(V6, 21, 1, Reason::TxTimeExceeded)]
 fn bad_field_is_refused_under_its_reason(
     #[case] family: Family,
     #[case] at: usize,
@@ -119,12 +119,12 @@ fn source_that_cannot_be_is_refused(#[case] src: &str) {
 }
 
 #[test]
-fn ipv6_fragments_and_routing_are_refused() {
+fn ipv6_fragments_of_nothing_and_routing_are_refused() {
     let mut world = World::new();
     let mut packet = Craft::udp(&V6.from(7002), &V6.service(), b"payload");
     for (header, reason) in [
-        ((44, vec![0, 0, 0, 1, 0, 0, 0, 9]), Reason::DropFragment),
-        ((44, vec![0, 0, 0, 9, 0, 0, 0, 9]), Reason::PassFragment),
+        ((44, vec![0, 0, 0, 1, 0, 0, 0, 9]), Reason::DropMalformed),
+        ((44, vec![0, 0, 0, 8, 0, 0, 0, 9]), Reason::DropFragment),
         ((43, vec![0, 0, 0, 1, 0, 0, 0, 0]), Reason::DropMalformed),
     ] {
         packet.extensions = vec![header];
@@ -157,7 +157,7 @@ fn mutated_packets_are_never_misdirected() {
             frame.truncate((frame.len() - cut).max(14));
             let ran = cell.borrow_mut().plane.run(&frame);
             match ran.reason {
-                Some(Reason::TxReset) => {}
+                Some(Reason::TxReset | Reason::TxEcho | Reason::TxTimeExceeded) => {}
                 Some(_) => prop_assert!(matches!(ran.verdict, DROP | PASS)),
                 None => {
                     let to = ran.packet[..5].to_vec();

@@ -234,7 +234,7 @@ fn tcp_control_segment_that_is_not_forwarded_changes_nothing(#[case] family: Fam
         assert_eq!(world.reason(&reply), Reason::PassOtherMac);
         let mut dying = segment(family, 40014, flags, 101, 501);
         dying.ttl = 1;
-        assert_eq!(world.reason(&dying), Reason::DropTtl);
+        assert_eq!(world.reason(&dying), Reason::TxTimeExceeded);
         for doff in [4 << 4, 6 << 4] {
             let mut frame = segment(family, 40014, flags, 101, 501).bytes();
             let at = frame.len() - 8;

@@ -14,7 +14,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::programs;
+use lb_common::abi::{Called, programs};
 use rollcall::io::bpf::object::OBJECT;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn main() -> Result<ExitCode> {
     for name in &names {
         load(&mut ebpf, name, &mut report)?;
     }
-    for name in [programs::LB, programs::COLLECT] {
+    for name in programs::PINNED.into_iter().chain(Called::ALL.map(Called::name)) {
         ensure!(names.iter().any(|known| known == name), "the object has no program `{name}`");
     }
     report.check("arp", arp_passes(&mut ebpf))?;

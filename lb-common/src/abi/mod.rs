@@ -4,19 +4,23 @@
 //! are in network byte order exactly as a little-endian load from the packet yields them; everything else is in host
 //! order. Reserved bytes are written as zero and ignored by readers, so that neighbouring versions read each other.
 
+mod called;
 mod counters;
 mod direct;
 mod finding;
 mod flow;
+mod fragment;
 mod member;
 mod service;
 mod settings;
 mod verdict;
 
+pub use called::{Called, MAX_CALLED};
 pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
 pub use direct::{DIRECT_WAYS, DirectBucket, DirectSlot, DirectV4, DirectV6, direct_buckets};
 pub use finding::{FINDINGS, Finding};
 pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
+pub use fragment::{Fragment, MAX_FRAGMENTED};
 pub use member::{Hop, Member, mac_word, word_mac};
 pub use service::{Algorithm, Descriptor, NO_MEMBER, ServiceInfo, ServiceKey, flags as service_flags};
 pub use settings::{Clock, LocalKind, MAX_LINKS, MAX_POOL, Meta, Settings};
@@ -82,6 +86,10 @@ pub mod maps {
     pub const AGES4: &str = "AGES4";
     /// `Queue<FlowKey6>`: as [`AGES4`], for IPv6.
     pub const AGES6: &str = "AGES6";
+    /// `LruHashMap<FlowKey4, Fragment>`: packets of which a first fragment came, see [`super::Fragment`].
+    pub const FRAGMENTS4: &str = "FRAGMENTS4";
+    /// `LruHashMap<FlowKey6, Fragment>`: as [`FRAGMENTS4`], for IPv6.
+    pub const FRAGMENTS6: &str = "FRAGMENTS6";
     /// `PerCpuArray<Traffic>` by [`super::TrafficSlot`].
     pub const TRAFFIC: &str = "TRAFFIC";
     /// `PerCpuArray<MemberStats>` by member id.
@@ -90,11 +98,14 @@ pub mod maps {
     pub const SERVICE_STATS: &str = "SERVICE_STATS";
     /// `PerCpuArray<u64>` by [`super::Reason`].
     pub const VERDICTS: &str = "VERDICTS";
+    /// Program array of [`super::MAX_CALLED`] entries: the programs reached by tail call, each at its [`super::Called`]
+    /// number.
+    pub const PROGRAMS: &str = "PROGRAMS";
     /// Ring buffer of aya-log: what `collect` has to say. The daemon alone reads it.
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 27] = [
         META,
         SETTINGS,
         CLOCK,
@@ -114,10 +125,13 @@ pub mod maps {
         DIRECT6,
         AGES4,
         AGES6,
+        FRAGMENTS4,
+        FRAGMENTS6,
         TRAFFIC,
         MEMBER_STATS,
         SERVICE_STATS,
         VERDICTS,
+        PROGRAMS,
         AYA_LOGS,
     ];
 }
@@ -129,6 +143,8 @@ pub mod programs {
     /// The collector, section `xdp`, never attached: user space runs it by `BPF_PROG_TEST_RUN` with a repeat count. Each
     /// run examines a few records and writes `CLOCK`.
     pub const COLLECT: &str = "collect";
+    /// Those that are pinned. Programs reached by tail call ([`super::Called`]) are kept by `PROGRAMS`.
+    pub const PINNED: [&str; 2] = [LB, COLLECT];
 }
 
 /// Marks types as plain old data for aya, and asserts that none has implicit padding.

@@ -109,10 +109,12 @@ pub struct Clock {
     pub logged: [u64; FINDINGS],
     /// Jiffies when something was logged last.
     pub logged_at: u64,
+    /// Cursor of identifications of packets in fragments.
+    pub next_fragment: u64,
 }
 
 pod! {
     Meta = 24 + 8 + 32,
     Settings = 8 * MAX_LINKS + 4 * MAX_POOL + 16 * MAX_POOL + 17 * 4 + 13 * 4,
-    Clock = 56 + 16 * FINDINGS + 8,
+    Clock = 56 + 16 * FINDINGS + 16,
 }

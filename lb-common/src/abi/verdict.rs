@@ -33,19 +33,19 @@ reasons! {
     PassNotOurs = 2, "pass_not_ours";
     /// Pass: our address, but no service and no source port of ours.
     PassNoService = 3, "pass_no_service";
-    /// Pass: our address, and a protocol that no service has (ICMP among them).
+    /// Pass: our address, and a protocol that no service has, or ICMP that is the host's.
     PassOtherProtocol = 4, "pass_other_protocol";
     /// Pass: not well formed before its destination could be known.
     PassMalformed = 5, "pass_malformed";
-    /// Pass: a later fragment; its service cannot be known.
+    /// Pass: a fragment to our address that is the host's.
     PassFragment = 6, "pass_fragment";
     /// Drop: shorter than its IP length says, or its L4 header is cut.
     DropTruncated = 7, "drop_truncated";
     /// Drop: a header length or a field that cannot be.
     DropMalformed = 8, "drop_malformed";
-    /// Drop: the first fragment of a service's packet.
+    /// Drop: a first fragment without its whole L4 header, or a later one that overlaps it or of which no first one is known.
     DropFragment = 9, "drop_fragment";
-    /// Drop: TTL or hop limit would reach zero.
+    /// Drop: TTL or hop limit would reach zero, and the packet gets no answer.
     DropTtl = 10, "drop_ttl";
     /// Drop: no backend in the service's table.
     DropNoBackend = 11, "drop_no_backend";
@@ -77,6 +77,18 @@ reasons! {
     TxReset = 24, "tx_reset";
     /// Drop: larger than the link's MTU with its outer header.
     DropTooBig = 25, "drop_too_big";
+    /// Pass: ICMP to one of our addresses while the program for it is missing.
+    PassNoProgram = 26, "pass_no_program";
+    /// Sent: an echo request to a VIP was answered.
+    TxEcho = 27, "tx_echo";
+    /// Sent: an ICMP error about a flow's packet was translated for its other side.
+    TxIcmpError = 28, "tx_icmp_error";
+    /// Drop: an ICMP error about a packet of a service or a source port of ours, of no known flow.
+    DropIcmpNoFlow = 29, "drop_icmp_no_flow";
+    /// Sent: a packet whose TTL or hop limit ends here was answered with ICMP "time exceeded".
+    TxTimeExceeded = 30, "tx_time_exceeded";
+    /// Drop: the program that a packet of ours needs is missing.
+    DropNoProgram = 31, "drop_no_program";
 }
 
 impl Reason {

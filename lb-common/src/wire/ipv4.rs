@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use network_types::ip::Ipv4Hdr;
 
 use super::load::load16;
-use super::{Fault, Located, Packet, l4};
+use super::{Fault, Located, Packet, Part, l4};
 
 /// Length of the header without options.
 pub const HEADER: usize = Ipv4Hdr::LEN;
@@ -13,6 +13,8 @@ pub const HEADER: usize = Ipv4Hdr::LEN;
 pub const HEADER_MAX: usize = 60;
 /// Offset of the total length.
 pub const TOT_LEN: usize = offset_of!(Ipv4Hdr, tot_len);
+/// Offset of the identification.
+pub const ID: usize = offset_of!(Ipv4Hdr, id);
 /// Offset of flags and fragment offset.
 pub const FRAGS: usize = offset_of!(Ipv4Hdr, frags);
 /// Offset of the TTL.
@@ -29,7 +31,7 @@ pub const DST: usize = offset_of!(Ipv4Hdr, dst_addr);
 pub const PLAIN: u8 = 0x45;
 
 const MORE_FRAGMENTS: u16 = 0x2000;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
+pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Where L4 is, for TCP or UDP behind a header without options, no fragment; lengths are not checked.
 ///
@@ -49,6 +51,19 @@ pub unsafe fn plain(ip: *const u8, l3: usize) -> Option<Located> {
 /// padded, a shorter one is refused. See [`Fault`] for what is refused.
 #[inline(always)]
 pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
+    let (header, total, frags, proto) = header(packet, l3)?;
+    if frags & FRAGMENT_OFFSET != 0 {
+        return Err(Fault::LaterFragment);
+    }
+    if frags & MORE_FRAGMENTS != 0 {
+        return Err(Fault::FirstFragment);
+    }
+    Ok(Located { l4: l3 + header, proto, ip_len: u32::from(total) })
+}
+
+/// Checks the header at `l3`: its length, the packet's, flags with fragment offset, and protocol.
+#[inline(always)]
+fn header<P: Packet>(packet: &P, l3: usize) -> Result<(usize, u16, u16, u8), Fault> {
     let Some(ip) = packet.ptr(l3, HEADER) else { return Err(Fault::Truncated) };
     // SAFETY: HEADER bytes at `ip`.
     let first = unsafe { *ip };
@@ -65,13 +80,28 @@ pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
     if l3 + usize::from(total) > packet.len() {
         return Err(Fault::Truncated);
     }
-    if frags & FRAGMENT_OFFSET != 0 {
-        return Err(Fault::LaterFragment);
+    Ok((header, total, frags, proto))
+}
+
+/// The fragment at `l3`. [`Fault::Malformed`] if it is none.
+#[inline(always)]
+pub fn part<P: Packet>(packet: &P, l3: usize) -> Result<Part, Fault> {
+    let (header, total, frags, proto) = header(packet, l3)?;
+    let Some(ip) = packet.ptr(l3, HEADER) else { return Err(Fault::Truncated) };
+    let (offset, more) = (u32::from(frags & FRAGMENT_OFFSET) * 8, frags & MORE_FRAGMENTS != 0);
+    if offset == 0 && !more {
+        return Err(Fault::Malformed);
     }
-    if frags & MORE_FRAGMENTS != 0 {
-        return Err(Fault::FirstFragment);
-    }
-    Ok(Located { l4: l3 + header, proto, ip_len: u32::from(total) })
+    Ok(Part {
+        at: l3 + header,
+        proto,
+        ip_len: u32::from(total),
+        // SAFETY: HEADER bytes at `ip`.
+        id: u32::from(unsafe { load16(ip.add(ID)) }),
+        offset,
+        len: u32::from(total) - header as u32,
+        more,
+    })
 }
 
 /// Whether an address may be the source of a unicast packet: not "this network", loopback, multicast or reserved. The

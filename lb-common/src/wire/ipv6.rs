@@ -4,8 +4,8 @@ use core::mem::offset_of;
 
 use network_types::ip::{IpProto, Ipv6Hdr};
 
-use super::load::load16;
-use super::{Fault, Located, Packet, l4};
+use super::load::{load16, load32};
+use super::{Fault, Located, Packet, Part, l4};
 
 /// Length of the fixed header.
 pub const HEADER: usize = Ipv6Hdr::LEN;
@@ -20,6 +20,9 @@ pub const SRC: usize = offset_of!(Ipv6Hdr, src_addr);
 /// Offset of the destination address.
 pub const DST: usize = offset_of!(Ipv6Hdr, dst_addr);
 
+/// Length of the fragment header.
+pub const FRAGMENT_HEADER: usize = 8;
+
 /// Most extension headers walked. RFC 8200, section 4.1, orders at most six before L4.
 pub const MAX_EXTENSIONS: usize = 6;
 /// Furthest that L4 may begin after the IPv6 header; a longer chain is refused. RFC 8504, section 5.3, lets a receiver
@@ -28,7 +31,8 @@ pub const MAX_CHAIN: usize = 1023;
 
 const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
 const ROUTING: u8 = IpProto::Ipv6Route as u8;
-const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+/// The fragment header.
+pub(super) const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
 const AUTHENTICATION: u8 = IpProto::Ah as u8;
 
@@ -89,6 +93,56 @@ pub fn locate<P: Packet>(packet: &P, l3: usize) -> Result<Located, Fault> {
             AUTHENTICATION => (usize::from(length) + 2) * 4,
             _ => (usize::from(length) + 1) * 8,
         };
+        next = following;
+    }
+    Err(Fault::Malformed)
+}
+
+/// The fragment at `l3`. [`Fault::Malformed`] if it is none. What it brings begins behind its fragment header, so a first one
+/// with further extension headers there has their number as its protocol.
+#[inline(always)]
+pub fn part<P: Packet>(packet: &P, l3: usize) -> Result<Part, Fault> {
+    let Some(ip) = packet.ptr(l3, HEADER) else { return Err(Fault::Truncated) };
+    // SAFETY: HEADER bytes at `ip`.
+    let (first, payload, mut next) = unsafe { (*ip, u16::from_be(load16(ip.add(PAYLOAD_LEN))), *ip.add(NEXT)) };
+    let ip_len = HEADER + usize::from(payload);
+    if first >> 4 != 6 {
+        return Err(Fault::Malformed);
+    }
+    if l3 + ip_len > packet.len() {
+        return Err(Fault::Truncated);
+    }
+    let mut at = HEADER;
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(next) || at > MAX_CHAIN || at + FRAGMENT_HEADER > ip_len {
+            return Err(Fault::Malformed);
+        }
+        let Some(header) = packet.ptr(l3 + at, FRAGMENT_HEADER) else { return Err(Fault::Truncated) };
+        // SAFETY: 8 bytes at `header`.
+        let (following, length) = unsafe { (*header, *header.add(1)) };
+        if next == FRAGMENT {
+            // SAFETY: as above.
+            let (place, id) = unsafe { (u16::from_be(load16(header.add(2))), load32(header.add(4))) };
+            let (offset, more) = (u32::from(place & 0xfff8), place & 1 != 0);
+            if offset == 0 && !more {
+                return Err(Fault::Malformed);
+            }
+            let len = (ip_len - at - FRAGMENT_HEADER) as u32;
+            return Ok(Part {
+                at: l3 + at + FRAGMENT_HEADER,
+                proto: following,
+                ip_len: ip_len as u32,
+                id,
+                offset,
+                len,
+                more,
+            });
+        }
+        // SAFETY: as above. For what is refused here, see `locate`.
+        if next == AUTHENTICATION || next == ROUTING && unsafe { *header.add(3) } != 0 {
+            return Err(Fault::Malformed);
+        }
+        at += (usize::from(length) + 1) * 8;
         next = following;
     }
     Err(Fault::Malformed)

@@ -5,11 +5,15 @@
 //! instructions. Offsets and numbers are network-types'.
 
 pub mod eth;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
 pub mod load;
+mod part;
 pub mod tunnel;
+
+pub use part::Part;
 
 /// Packet memory with bounds.
 pub trait Packet {

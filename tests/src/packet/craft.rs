@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::checksum::{fold, sum};
+use lb_common::wire::icmp;
 use lb_common::wire::l4::{TCP, UDP};
 
 /// MAC of the edge's interface in fixtures.
@@ -26,6 +27,15 @@ pub enum L4 {
     Udp {
         /// `false` sends none, which IPv4 alone allows.
         checksum: bool,
+    },
+    /// ICMP or ICMPv6, by the addresses' family. It has no ports: those of the addresses are 0 when read.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// The four bytes that depend on the type.
+        rest: u32,
     },
 }
 
@@ -61,6 +71,14 @@ impl Craft {
     /// A UDP datagram from client to edge.
     pub fn udp(src: &str, dst: &str, payload: &[u8]) -> Self {
         Self { payload: payload.to_vec(), ..Self::new(src, dst, L4::Udp { checksum: true }) }
+    }
+
+    /// An ICMP message from client to edge; ports are not sent.
+    pub fn icmp(src: &str, dst: &str, kind: u8, code: u8, rest: u32, payload: &[u8]) -> Self {
+        let mut craft = Self::new(src, dst, L4::Icmp { kind, code, rest });
+        craft.src.set_port(0);
+        craft.dst.set_port(0);
+        Self { payload: payload.to_vec(), ..craft }
     }
 
     fn new(src: &str, dst: &str, l4: L4) -> Self {
@@ -126,14 +144,23 @@ impl Craft {
         match self.l4 {
             L4::Tcp { .. } => TCP,
             L4::Udp { .. } => UDP,
+            L4::Icmp { .. } if self.src.is_ipv4() => icmp::V4,
+            L4::Icmp { .. } => icmp::V6,
         }
     }
 
     fn l4_bytes(&self) -> Vec<u8> {
         let mut b = Vec::new();
-        b.extend(self.src.port().to_be_bytes());
-        b.extend(self.dst.port().to_be_bytes());
+        if !matches!(self.l4, L4::Icmp { .. }) {
+            b.extend(self.src.port().to_be_bytes());
+            b.extend(self.dst.port().to_be_bytes());
+        }
         let at = match self.l4 {
+            L4::Icmp { kind, code, rest } => {
+                b.extend([kind, code, 0, 0]);
+                b.extend(rest.to_be_bytes());
+                2
+            }
             L4::Tcp { seq, ack, flags } => {
                 b.extend(seq.to_be_bytes());
                 b.extend(ack.to_be_bytes());
@@ -157,7 +184,11 @@ impl Craft {
         b
     }
 
+    /// Of ICMP over IPv4: nothing, it covers no pseudo-header (RFC 792).
     fn pseudo_sum(&self, len: usize) -> u64 {
+        if self.proto() == icmp::V4 {
+            return 0;
+        }
         let addresses = match (self.src.ip(), self.dst.ip()) {
             (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets()) + sum(&d.octets()),
             (IpAddr::V6(s), IpAddr::V6(d)) => sum(&s.octets()) + sum(&d.octets()),
@@ -193,7 +224,7 @@ impl Craft {
                 let mut next = frame[l3 + 6];
                 let mut at = l3 + 40;
                 let mut extensions = Vec::new();
-                while !matches!(next, TCP | UDP) {
+                while !matches!(next, TCP | UDP | icmp::V6) {
                     let len = if next == 44 { 8 } else { (usize::from(frame[at + 1]) + 1) * 8 };
                     let mut bytes = frame[at..at + len].to_vec();
                     extensions.push((next, {
@@ -214,14 +245,19 @@ impl Craft {
                 let l4 = L4::Tcp { seq: long(l4_at + 4), ack: long(l4_at + 8), flags: frame[l4_at + 13] };
                 (l4, l4_at + usize::from(frame[l4_at + 12] >> 4) * 4)
             }
-            _ => (L4::Udp { checksum: word(l4_at + 6) != 0 }, l4_at + 8),
+            UDP => (L4::Udp { checksum: word(l4_at + 6) != 0 }, l4_at + 8),
+            _ => {
+                let l4 = L4::Icmp { kind: frame[l4_at], code: frame[l4_at + 1], rest: long(l4_at + 4) };
+                (l4, l4_at + icmp::HEADER)
+            }
         };
+        let port = |at: usize| if matches!(l4, L4::Icmp { .. }) { 0 } else { word(at) };
         let mac = |at: usize| <[u8; 6]>::try_from(&frame[at..at + 6]).expect("6 bytes");
         let craft = Self {
             macs: (mac(0), mac(6)),
             tags,
-            src: SocketAddr::new(src, word(l4_at)),
-            dst: SocketAddr::new(dst, word(l4_at + 2)),
+            src: SocketAddr::new(src, port(l4_at)),
+            dst: SocketAddr::new(dst, port(l4_at + 2)),
             ttl,
             options,
             extensions,

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{
-    Addr6, Algorithm, Clock, Descriptor, Hop, LocalKind, Member, MemberStats, NO_MEMBER, Reason, ServiceInfo,
+    Addr6, Algorithm, Called, Clock, Descriptor, Hop, LocalKind, Member, MemberStats, NO_MEMBER, Reason, ServiceInfo,
     ServiceKey, ServiceStats, Settings, Traffic, TrafficSlot, direct_buckets, mac_word, maps, programs,
 };
 use lb_common::hash::{bitmap_bit4, bitmap_bit6};
@@ -76,11 +76,14 @@ impl Plane {
             loader.map_max_entries(name, n);
         }
         let mut bpf = loader.load(OBJECT).expect("the object parses");
-        for name in [programs::LB, programs::COLLECT] {
+        for name in programs::PINNED.into_iter().chain(Called::ALL.map(Called::name)) {
             let program: &mut Xdp = bpf.program_mut(name).expect("it is in the object").try_into().expect("it is XDP");
             program.load().unwrap_or_else(|e| panic!("{name} does not load: {e}\n{e:?}"));
         }
         let mut plane = Self { bpf, settings: Settings::default() };
+        for called in Called::ALL {
+            plane.install(called);
+        }
         let mut pool6 = [[0; 4]; 8];
         pool6[0] = wide("fd09::1".parse().expect("an address"));
         plane.configure(Settings {
@@ -109,6 +112,19 @@ impl Plane {
             plane.local(pool.parse().expect("an address"), LocalKind::POOL);
         }
         plane
+    }
+
+    /// Puts a program where tail calls find it.
+    fn install(&mut self, called: Called) {
+        let fd = self.program(called.name()).fd().and_then(|fd| Ok(fd.try_clone()?)).expect("it was loaded");
+        let mut programs: ProgramArray<_> = self.map(maps::PROGRAMS).try_into().expect("a program array");
+        programs.set(called as u32, &fd, 0).expect("PROGRAMS");
+    }
+
+    /// Takes a program away from tail calls.
+    pub fn uninstall(&mut self, called: Called) {
+        let mut programs: ProgramArray<_> = self.map(maps::PROGRAMS).try_into().expect("a program array");
+        programs.clear_index(&(called as u32)).expect("PROGRAMS");
     }
 
     /// Writes settings.

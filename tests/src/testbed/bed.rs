@@ -19,6 +19,15 @@ pub enum Shape {
     OneArm,
 }
 
+/// A side of the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// That of the first client.
+    Client,
+    /// That of the first backend.
+    Backend,
+}
+
 /// IP family of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -152,6 +161,45 @@ impl Bed {
     pub fn set_cable(&self, index: usize, plugged: bool) {
         let switch = self.switches.last().expect("there is at least one");
         switch.ip(&format!("link set b{index} {}\n", if plugged { "up" } else { "down" }));
+    }
+
+    /// Puts a router between the first host of a side and its switch, in two arms. What leaves it towards the host fits
+    /// `mtu`; the host itself knows nothing of that. Addresses stay.
+    #[track_caller]
+    pub fn insert_router(&self, side: Side, mtu: u16) -> Namespace {
+        let near: fn(Family, u8, u8) -> IpAddr = if side == Side::Client { front } else { back };
+        let (host, switch) = match side {
+            Side::Client => (&self.clients[0], &self.switches[0]),
+            Side::Backend => (&self.backends[0], &self.switches[1]),
+        };
+        let own: Vec<IpAddr> = match side {
+            Side::Client => FAMILIES.iter().flat_map(|&f| self.client_addresses(f, 0)).collect(),
+            Side::Backend => FAMILIES.map(|f| self.backend_address(f, 0)).to_vec(),
+        };
+        let router = Namespace::create(&format!("{}-{side:?}-router", self.scratch.name()).to_lowercase());
+        host.ip("link delete eth0\n");
+        plug(&router, "near", switch, "router", &pair(near, 20, 1));
+        netns::join((&router, "far"), (host, "eth0"));
+        for key in ["net.ipv4.conf.all.forwarding", "net.ipv6.conf.all.forwarding"] {
+            router.sysctl(key, "1");
+        }
+        // Each error is wanted, however soon after the last one.
+        for key in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
+            router.sysctl(key, "0");
+        }
+        router.ip(&format!(
+            "link set far mtu {mtu}\nlink set far up\naddress add 169.254.1.1/32 dev far\naddress add fe80::1/64 dev far nodad\n"
+        ));
+        host.ip("link set eth0 up\n");
+        for address in &own {
+            let (bits, flags) = if address.is_ipv4() { (32, "") } else { (128, "nodad") };
+            let via = near(if address.is_ipv4() { Family::V4 } else { Family::V6 }, 20, 1);
+            host.ip(&format!("address add {address}/{bits} dev eth0 {flags}\n"));
+            router.ip(&format!("route add {address}/{bits} dev far\n"));
+            self.edge.ip(&format!("route add {address}/{bits} via {via}\n"));
+        }
+        host.ip("route add 169.254.1.1/32 dev eth0\nroute add default via 169.254.1.1\nroute add default via fe80::1 dev eth0\n");
+        router
     }
 
     fn front_pin(&self) -> std::path::PathBuf {

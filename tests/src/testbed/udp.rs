@@ -18,6 +18,9 @@ const ANY: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr
 /// How often a serving thread looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Room for any datagram.
+const LONGEST: usize = 65_536;
+
 /// Echo servers on a backend host, one for each family.
 pub struct Echo {
     stop: Arc<AtomicBool>,
@@ -65,7 +68,7 @@ impl Drop for Echo {
 /// Answers `name:<what came>` until `stop` says so.
 pub fn serve(socket: &UdpSocket, name: &str, stop: impl Fn() -> bool) {
     socket.set_read_timeout(Some(LOOK)).expect("a timeout above zero is valid");
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; LONGEST];
     while !stop() {
         // A timeout, or an ICMP error of an earlier answer: neither ends the service.
         let Ok((n, peer)) = socket.recv_from(&mut buffer) else { continue };
@@ -79,14 +82,14 @@ pub fn ask(socket: &UdpSocket, target: SocketAddr, payloads: &[&str], timeout: D
     socket.set_read_timeout(Some(timeout)).map_err(|e| e.to_string())?;
     socket.connect(target).map_err(|e| e.to_string())?;
     let mut name: Option<String> = None;
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; LONGEST];
     for payload in payloads {
         socket.send(payload.as_bytes()).map_err(|e| format!("cannot send: {e}"))?;
-        let n = socket.recv(&mut buffer).map_err(|e| format!("no answer to {payload:?}: {e}"))?;
+        let n = socket.recv(&mut buffer).map_err(|e| format!("no answer to {} bytes: {e}", payload.len()))?;
         let answer = String::from_utf8_lossy(&buffer[..n]).into_owned();
         let (server, echo) = answer.split_once(':').ok_or_else(|| format!("an answer without a name: {answer:?}"))?;
         if echo != *payload {
-            return Err(format!("{payload:?} came back as {echo:?}"));
+            return Err(format!("{} bytes came back as {}: {payload:?}, {echo:?}", payload.len(), echo.len()));
         }
         if let Some(first) = &name
             && first != server

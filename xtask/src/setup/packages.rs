@@ -22,6 +22,7 @@ const TOOLS: &[Tool] = &[
     tool("nginx", &["nginx-light", "nginx"]),
     tool("ip", &["iproute2"]),
     tool("ping", &["iputils-ping"]),
+    tool("traceroute", &["traceroute"]),
     tool("ethtool", &["ethtool"]),
     tool("bpftool", &["bpftool", "linux-tools-generic"]),
     tool("iperf3", &["iperf3"]),

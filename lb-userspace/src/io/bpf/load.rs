@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use aya::maps::{MapError, ProgramArray};
 use aya::programs::{ProgramError, ProgramInfo, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use lb_common::abi::{ABI_VERSION, Meta, Settings, direct_buckets, maps, programs};
+use lb_common::abi::{ABI_VERSION, Called, Meta, Settings, direct_buckets, maps, programs};
 use nix::time::{ClockId, clock_gettime};
 
 use super::error::{BpfError, errno};
@@ -92,7 +93,7 @@ fn create(root: &Path, sizes: &Sizes, seed: Option<u32>) -> Result<(Meta, Progra
     let pins = Pins::building(root);
     pins.create()?;
     let mut object = load(&pins, sizes)?;
-    for name in [programs::LB, programs::COLLECT] {
+    for name in programs::PINNED {
         let path = pins.object(name);
         program(&mut object, name)?.pin(&path).map_err(|e| BpfError::at("pin", &path, &e))?;
     }
@@ -134,11 +135,28 @@ fn load(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, BpfError> {
         loader.map_pin_path(name, pins.object(name));
     }
     let mut object = loader.load(OBJECT).map_err(|e| BpfError::kernel("cannot create the maps", &e))?;
-    for name in [programs::LB, programs::COLLECT] {
+    for name in programs::PINNED.into_iter().chain(Called::ALL.map(Called::name)) {
         let refused = |e: ProgramError| BpfError::kernel(format!("the kernel does not accept program {name}"), &e);
         program(&mut object, name)?.load().map_err(refused)?;
     }
+    install_called(&mut object)?;
     Ok(object)
+}
+
+/// Puts this build's programs where tail calls find them. Each replacement is one atomic store; a running `lb` of an older
+/// build calls the new ones from then on, see [`Called`].
+fn install_called(object: &mut Ebpf) -> Result<(), BpfError> {
+    for called in Called::ALL {
+        let name = called.name();
+        let fd =
+            program(object, name)?.fd().map_err(|e| BpfError::kernel(format!("program {name} is not loaded"), &e))?;
+        let fd = fd.try_clone().map_err(|e| BpfError::kernel(format!("cannot duplicate program {name}"), &e))?;
+        let map = object.map_mut(maps::PROGRAMS).ok_or_else(|| BpfError::Object("it has no map PROGRAMS".into()))?;
+        let wrong = |e: MapError| BpfError::kernel(format!("cannot put program {name} into PROGRAMS"), &e);
+        let mut programs: ProgramArray<_> = map.try_into().map_err(wrong)?;
+        programs.set(called as u32, &fd, 0).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, BpfError> {
@@ -190,7 +208,7 @@ fn compare(options: &OpenOptions, sizes: &Sizes, meta: &Meta) -> Result<(), BpfE
 /// always replaced.
 fn renew_programs(pins: &Pins, sizes: &Sizes) -> Result<ProgramLog, BpfError> {
     let mut object = load(pins, sizes)?;
-    for name in [programs::LB, programs::COLLECT] {
+    for name in programs::PINNED {
         let path = pins.object(name);
         let ours = program(&mut object, name)?;
         let tag = ours.info().map_err(|e| BpfError::kernel(format!("cannot examine program {name}"), &e))?.tag();

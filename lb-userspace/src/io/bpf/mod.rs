@@ -72,7 +72,7 @@ impl DataPlane {
 
     /// Pins that somebody removed. What they held goes on while it is open; the next start cannot adopt it.
     pub fn missing_pins(&self) -> Vec<&'static str> {
-        let all = map_names::ALL.into_iter().chain([programs::LB, programs::COLLECT]);
+        let all = map_names::ALL.into_iter().chain(programs::PINNED);
         all.filter(|name| !self.pins.object(name).exists()).collect()
     }
 
