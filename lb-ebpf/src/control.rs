@@ -100,6 +100,11 @@ pub fn segment<F: Family>(ctx: &XdpContext, flow: *mut Flow<F::Addr>) -> u32 {
     }
     if flags & l4::RST != 0 {
         // SAFETY: a map value.
+        let chances = unsafe { (*flow).chances };
+        if !from_client && chances != 0 && flags & l4::ACK != 0 && state.phase() == Phase::Opening as u32 {
+            return Step::REFUSED;
+        }
+        // SAFETY: a map value.
         count::member(unsafe { (*authority).member }, |stats| match from_client {
             true => stats.resets_client += 1,
             false => stats.resets_backend += 1,
@@ -149,7 +154,7 @@ pub fn advance<A>(authority: *mut Flow<A>, event: Event) -> u32 {
         // SAFETY: see above.
         if unsafe { swap32(word, old.0, new.0) } {
             if old.is_active() && !new.is_active() {
-                count::member(member, |stats| stats.closed += 1);
+                count::closed(member);
             }
             return old.0;
         }

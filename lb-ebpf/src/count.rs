@@ -1,9 +1,11 @@
-//! Counting: each packet once, with its reason. Per-CPU counters need no atomics.
+//! Counting: each packet once, with its reason. Per-CPU counters need no atomics; active flows are one word for
+//! all CPUs, because the choice of a member compares them.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use lb_common::abi::{MemberStats, Reason};
 
-use crate::maps::{MEMBER_STATS, SERVICE_STATS, TRAFFIC, VERDICTS};
+use crate::atomics::add64;
+use crate::maps::{ACTIVE, MEMBER_STATS, SERVICE_STATS, TRAFFIC, VERDICTS};
 
 #[inline(always)]
 fn count(reason: Reason) {
@@ -52,6 +54,28 @@ pub fn forwarded(slot: u32, bytes: u32) {
             (*traffic).packets += 1;
             (*traffic).bytes += u64::from(bytes);
         }
+    }
+}
+
+/// Counts a flow that was opened at a member.
+#[inline(always)]
+pub fn opened(id: u32) {
+    member(id, |stats| stats.opened += 1);
+    active(id, 1);
+}
+
+/// Counts the end of a member's flow.
+#[inline(always)]
+pub fn closed(id: u32) {
+    member(id, |stats| stats.closed += 1);
+    active(id, 1u64.wrapping_neg());
+}
+
+#[inline(always)]
+fn active(id: u32, change: u64) {
+    if let Some(n) = ACTIVE.get_ptr_mut(id) {
+        // SAFETY: an array's value.
+        unsafe { add64(n, change) };
     }
 }
 

@@ -14,7 +14,7 @@ use crate::frame::{Frame, Window};
 use crate::maps::{MEMBERS, SETTINGS};
 use crate::step::{Step, Work};
 use crate::time::jiffies;
-use crate::{count, link, miss, open, remember};
+use crate::{choose, count, link, miss, remember};
 
 /// Seconds after which a SYN that is sent again is taken for an unanswered one, and may go to another member. Clients send
 /// one after one second and after three: the first may only mean that the answer was lost.
@@ -61,7 +61,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return Step::DELIVER;
         }
     }
-    let by_hash = open::is_by_hash(service);
+    let by_hash = choose::is_by_hash(service);
     if !opens {
         // What a member that is gone left unfinished nobody can finish; and in turn means that nobody knows whose turn it was.
         if known.is_some() || !by_hash || flags & l4::ACK == 0 {
@@ -72,7 +72,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
             return miss::no_flow::<F>(ctx, settings, &frame, service, flags);
         }
         if flags & (l4::RST | l4::FIN) != 0 {
-            return chosen(next.hash, service, &mut next.way);
+            return chosen::<F>(settings.seed, service, &mut next.way);
         }
     }
     let claimed = match known {
@@ -81,12 +81,12 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     };
     let Some((held, occupied)) = claimed else {
         return if by_hash {
-            chosen(next.hash, service, &mut next.way)
+            chosen::<F>(settings.seed, service, &mut next.way)
         } else {
             count::drop_of(service, Reason::DropBusy)
         };
     };
-    let step = chosen(next.hash, service, &mut next.way);
+    let step = chosen::<F>(settings.seed, service, &mut next.way);
     let member = MEMBERS.get_ptr(next.way);
     let (Step::DELIVER, Some(member)) = (step, member) else {
         if occupied {
@@ -107,8 +107,8 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
 
 /// Chooses a member: its verdict, or [`Step::DELIVER`].
 #[inline(always)]
-fn chosen(hash: FlowHash, service: u32, member: &mut u32) -> u32 {
-    *member = open::select(service, hash);
+fn chosen<F: Family>(seed: u32, service: u32, member: &mut u32) -> u32 {
+    *member = choose::pick::<F>(seed);
     if *member == NO_MEMBER {
         return count::drop_of(service, Reason::DropNoBackend);
     }

@@ -6,7 +6,10 @@
 //! main     parse; destination address in the bitmap?  no: pass
 //! forward  a known flow? one look-up, one counter, rewrite, send
 //! miss     a service? a half-open flow? else pass, reset or drop
-//! open     choose a backend, claim a port, take a half-open slot
+//! open     take a half-open slot
+//! choose   a backend, by the service's table
+//! admit    claim a port, fill the slot
+//! chance   a SYN that was refused or not answered: another backend
 //! promote  both sides proved themselves: established
 //! direct   a service whose backends answer by themselves: as it came, or in an outer header
 //! call     what is rare is another program's: ICMP to our addresses `icmp`, a TTL that ends `expired`,
@@ -18,8 +21,11 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features)]
 
+mod admit;
 mod atomics;
 mod call;
+mod chance;
+mod choose;
 mod control;
 mod count;
 mod direct;

@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Queue},
 };
 use lb_common::abi::{
-    Addr4, Addr6, BITMAP_WORDS, Bucket, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6, Fragment, MAX_CALLED,
-    MAX_FRAGMENTED, MAX_MEMBERS, MAX_POOL, MAX_SERVICES, Member, MemberStats, Meta, Reason, ServiceInfo, ServiceKey,
-    ServiceStats, Settings, Traffic,
+    Addr4, Addr6, Affinity, AffinityKey, BITMAP_WORDS, Bucket, Clock, DirectBucket, FlowKey4, FlowKey6, FlowV4, FlowV6,
+    Fragment, MAX_AFFINITIES, MAX_CALLED, MAX_FRAGMENTED, MAX_MEMBERS, MAX_POOL, MAX_SERVICES, Member, MemberStats,
+    Meta, Reason, ServiceInfo, ServiceKey, ServiceStats, Settings, Traffic,
 };
 
 use crate::step::Work;
@@ -41,6 +41,11 @@ pub static SLOTS: Array<u32> = Array::with_max_entries(SIZED_AT_LOAD, 0);
 pub static MEMBERS: Array<Member> = Array::with_max_entries(MAX_MEMBERS, MAPPABLE);
 #[map]
 pub static CURSORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
+#[map]
+pub static ACTIVE: Array<u64> = Array::with_max_entries(MAX_MEMBERS, 0);
+/// The one LRU: it holds nothing that owns a resource.
+#[map]
+pub static AFFINITIES: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
 #[map]
 pub static PORT_CURSORS: Array<u32> = Array::with_max_entries(MAX_MEMBERS * MAX_POOL as u32, 0);
 #[map]

@@ -1,7 +1,7 @@
 //! A packet of no known flow: a half-open flow's, a service's first, or none of ours.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{Called, Flow, FlowKey, LocalKind, Reason, ServiceKey, Settings, service_flags};
+use lb_common::abi::{Called, Flow, FlowKey, LocalKind, Reason, Settings, service_flags};
 use lb_common::conntrack::{Event, Phase, State, proves};
 use lb_common::wire::load::{load16, load32};
 use lb_common::wire::{Packet, eth, l4};
@@ -12,7 +12,7 @@ use crate::frame::{Frame, Window};
 use crate::half_open::{self, Owned, Search};
 use crate::maps::{LOCALS, SERVICES, SETTINGS};
 use crate::step::{Next, Step, Work};
-use crate::{count, forward, promote, reset};
+use crate::{chance, count, forward, promote, reset};
 
 /// A packet of no known flow: its verdict, or the next step.
 #[inline(never)]
@@ -31,13 +31,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     if !forward::is_to_us(link, settings) {
         return count::pass(Reason::PassOtherMac);
     }
-    let service = ServiceKey {
-        addr: F::wide(&key.dst),
-        port: (key.ports >> 16) as u16,
-        proto: key.proto as u8,
-        family: F::NUMBER,
-    };
-    let Some(service) = SERVICES.get_ptr(&service) else {
+    let Some(service) = SERVICES.get_ptr(&chance::service_key::<F>(key)) else {
         return no_service::<F>(ctx, settings, &frame, found.part != 0);
     };
     // SAFETY: a map value; a service's id is not used again before a grace period.
@@ -54,6 +48,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
     let mut opens = true;
     let mut flags = 0;
     next.seq = 0;
+    next.tried = [0, 0];
     if key.proto == u32::from(l4::TCP) {
         let Some(tcp) = window.ptr(frame.at.l4, l4::TCP_HEADER) else {
             return count::drop_of(service.id, Reason::DropTruncated);
@@ -113,7 +108,7 @@ pub fn packet<F: Family>(ctx: &XdpContext) -> u32 {
                 owned.vacate();
                 return Step::OPEN;
             }
-            half_open_flow::<F>(window, next, &frame, owned, flags)
+            half_open_flow::<F>(settings, window, next, &frame, owned, flags)
         }
     }
 }
@@ -128,6 +123,7 @@ fn is_over<F: Family>(reverse_key: &FlowKey<F::Addr>) -> bool {
 /// The next packet of a half-open flow.
 #[inline(always)]
 fn half_open_flow<F: Family>(
+    settings: &Settings,
     window: Window,
     next: &mut Next<F::Addr>,
     frame: &Frame<F::Addr>,
@@ -166,6 +162,12 @@ fn half_open_flow<F: Family>(
             promoted = true;
         } else if flags & l4::SYN != 0 {
             count::member(member, |stats| stats.syn_retransmits += 1);
+            if state.phase() == Phase::Opening as u32 && chance::is_due(&owned, settings) {
+                // SAFETY: a map value.
+                next.reverse.hop = unsafe { (*reverse).hop };
+                chance::next_of(next, &owned, chance::UNANSWERED);
+                return Step::CHOOSE;
+            }
         } else {
             owned.keep();
             return count::drop_of(service, Reason::DropFlags);

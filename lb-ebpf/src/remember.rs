@@ -79,8 +79,10 @@ impl<A> Known<A> {
         {
             // SAFETY: the slot is ours.
             unsafe { (*self.slot).phase = phase };
+            if is_active(self.phase) && !is_active(phase) {
+                count::closed(self.member);
+            }
             count::member(self.member, |stats| {
-                stats.closed += u64::from(is_active(self.phase) && !is_active(phase));
                 stats.established += u64::from(phase == Phase::Established as u32);
                 stats.resets_client += u64::from(flags & l4::RST != 0);
             });
@@ -181,10 +183,8 @@ pub fn end<A>(held: &Held<A>, overwritten: bool) {
     // SAFETY: an array's value, and ours.
     let (member, phase) = unsafe { ((*held.slot).member, (*held.slot).phase) };
     if is_active(phase) {
-        count::member(member, |stats| {
-            stats.closed += 1;
-            stats.overwritten += u64::from(overwritten);
-        });
+        count::closed(member);
+        count::member(member, |stats| stats.overwritten += u64::from(overwritten));
     }
 }
 
@@ -208,7 +208,7 @@ pub fn fill<F: Family>(
         (*held.slot).last_seen = coarse;
         (*held.slot).opened = jiffies() as u32;
     }
-    count::member(member, |stats| stats.opened += 1);
+    count::opened(member);
 }
 
 /// Frees a bucket's flows that are idle, or whose member is closed.

@@ -144,6 +144,7 @@ fn configuration(bed: &Bed, backends: u16) -> Configuration {
         protocol: "tcp",
         mode: "nat",
         algorithm: "maglev",
+        second_chance: true,
         port: nginx::PORT,
         members: (first..backends.min(first + MEMBERS)).map(|n| (name(n), 1)).collect(),
     };

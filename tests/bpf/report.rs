@@ -156,7 +156,9 @@ fn flow<A: Copy>(src: A, dst: A, ports: u32, member: u32, phase: Phase, directio
         direction: direction as u32,
         hop: Hop::default(),
         answered: 0,
-        reserved: [0; 5],
+        chances: 0,
+        tried: [0; 2],
+        reserved: [0; 2],
     }
 }
 

@@ -154,6 +154,7 @@ fn configuration(bed: &Bed) -> Configuration {
             protocol: "tcp",
             mode: "nat",
             algorithm: "round-robin",
+            second_chance: true,
             port: PORT,
             members: NAMES.map(|name| (name.to_owned(), 1)).to_vec(),
         }],

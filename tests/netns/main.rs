@@ -1,5 +1,6 @@
 //! Real traffic through the real daemon, in network namespaces.
 
+mod chance;
 mod change;
 mod direct;
 mod drill;

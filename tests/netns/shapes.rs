@@ -16,7 +16,7 @@ use crate::stage::{Stage, assert_no_failures};
 #[rstest]
 fn every_service_answers_from_every_backend(
     #[values(Shape::TwoArm, Shape::OneArm)] shape: Shape,
-    #[values("round-robin", "maglev")] algorithm: &'static str,
+    #[values("round-robin", "maglev", "least-conn", "source")] algorithm: &'static str,
 ) {
     let mut stage = Stage::new(shape, 3, algorithm);
     for family in FAMILIES {

@@ -46,7 +46,9 @@ const OTHER: FlowV4 = FlowV4 {
     direction: 0,
     hop: Hop { dst: 0, src: 0, link: 0 },
     answered: 0,
-    reserved: [0; 5],
+    chances: 0,
+    tried: [0; 2],
+    reserved: [0; 2],
 };
 
 /// A small generator of its own per thread, so that a run can be repeated.

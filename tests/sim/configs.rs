@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom as _, SliceRandom};
 use rollcall::config::model::{
-    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, Listen, Member, Mode,
-    Panic, Probe, ProbeKind, Protocol, Service, ServiceName, SourcePool, Tier,
+    Algorithm, AttachMode, Backend, BackendName, Config, ConfigOwner, Conntrack, Control, Edge, HashFields, Listen,
+    Member, Mode, Panic, Probe, ProbeKind, Protocol, Service, ServiceName, SourcePool, Tier,
 };
 
 pub fn port(n: u16) -> NonZeroU16 {
@@ -41,9 +41,12 @@ pub fn service(members: u8) -> Service {
         name: ServiceName::new("web").expect("a name"),
         listen: Listen { vip: Ipv4Addr::new(192, 0, 2, 1).into(), port: port(80), protocol: Protocol::Tcp },
         algorithm: Algorithm::RoundRobin,
+        hash: HashFields::FiveTuple,
+        affinity_timeout: None,
         table_size: 1009,
         mode: Mode::Nat,
         one_way: false,
+        second_chance: true,
         owner: Some("web-team".to_owned()),
         expected_out: Duration::from_secs(600),
         min_in_rotation: 1,
@@ -131,7 +134,15 @@ fn random_service(rng: &mut StdRng, n: u8) -> Service {
     service.listen.port = port(80 + u16::from(n));
     service.listen.protocol = if n == 4 { Protocol::Udp } else { Protocol::Tcp };
     service.one_way = n == 4 && rng.random();
-    service.algorithm = if rng.random() { Algorithm::Maglev } else { Algorithm::RoundRobin };
+    service.algorithm = *[Algorithm::Maglev, Algorithm::RoundRobin, Algorithm::LeastConn, Algorithm::Source]
+        .choose(rng)
+        .expect("there are four");
+    if service.algorithm == Algorithm::Maglev {
+        let fields = [HashFields::FiveTuple, HashFields::Addresses, HashFields::Destination];
+        service.hash = *fields.choose(rng).expect("there are three");
+    }
+    service.affinity_timeout =
+        (service.algorithm == Algorithm::Source && rng.random()).then(|| Duration::from_secs(600));
     service.table_size = if rng.random() { 251 } else { 1009 };
     let mut fresh = probe(rng.random_range(1..=3), rng.random_range(1..=4));
     fresh.interval = Duration::from_millis(rng.random_range(1000..8000));

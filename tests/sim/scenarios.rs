@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rollcall::config::model::{Algorithm, ServiceName};
 use rollcall::core::api::{EventKind, Health};
+use rollcall::core::kernel::KernelState;
 use rollcall::core::reason::ReasonKind;
 
 use crate::configs::{config, port, probe, service};
@@ -119,7 +120,8 @@ fn next_hop_lost_takes_out_at_once_and_flows_keep_the_old_one() {
     world.run(Duration::from_millis(100));
     assert_eq!(rotation(&world), [false, true]);
     assert_eq!(world.members()[0].reasons[0].kind, ReasonKind::NoNextHop);
-    assert_eq!(world.kernel.read_state().members, before.members);
+    let hops = |state: &KernelState| state.members.values().map(|m| (m.addr, m.hop)).collect::<Vec<_>>();
+    assert_eq!(hops(&world.kernel.read_state()), hops(&before));
     world.set_hop(ip(2), false);
     world.run(Duration::from_millis(100));
     assert_eq!(world.kernel.read_state().tables[&0].descriptor.size(), 0, "refuses new flows");
@@ -141,7 +143,8 @@ fn arena_too_small_keeps_the_old_table_and_says_so_once() {
     world.configure(Arc::new(config(vec![maglev.clone()])));
     world.run(Duration::from_secs(60));
     assert!(!world.settled());
-    assert_eq!(world.kernel.read_state(), before);
+    let now = world.kernel.read_state();
+    assert_eq!((&now.tables, &now.services, now.members.len()), (&before.tables, &before.services, 3));
     let failed: Vec<_> = world.events.iter().filter(|e| e.kind == EventKind::ApplyFailed).collect();
     assert_eq!(failed.len(), 1);
     assert!(failed[0].cause.contains("arena_slots"), "{}", failed[0].cause);

@@ -55,8 +55,12 @@ pub struct MemberStats {
     pub answer_ns: u64,
     /// No free source port towards this member.
     pub ports_exhausted: u64,
+    /// Attempts given to another member, because this one refused the SYN or did not answer it.
+    pub moved_away: u64,
+    /// Attempts taken over from another member.
+    pub moved_to: u64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 3],
 }
 
 /// Drops of one service by [`super::Reason`].

@@ -72,8 +72,13 @@ pub struct Flow<A> {
     pub hop: Hop,
     /// Jiffies (low 32 bits) of the first answer of the backend, 0 before it. Reverse entry.
     pub answered: u32,
+    /// How many other members may still be tried if this one refuses the client's SYN or does not answer it. The same in both
+    /// entries and the half-open slot.
+    pub chances: u32,
+    /// Half-open slot: members that were tried before this one, ids + 1; 0 is none.
+    pub tried: [u32; 2],
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 2],
 }
 
 /// Value of an IPv4 flow.
@@ -99,6 +104,50 @@ pub struct Slot<A> {
     pub key: FlowKey<A>,
     /// The forward value; becomes the established forward entry when the flow is promoted.
     pub flow: Flow<A>,
+    /// The client's SYN, if its flow has chances.
+    pub syn: Syn,
+}
+
+/// What of a client's SYN is needed to send it once more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Syn {
+    /// Bits 0-15: window, as loaded; 16-23: flags; 24-31: length of the options in words of four bytes, at most
+    /// [`Syn::WORDS`].
+    pub head: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The options, as loaded.
+    pub options: [u32; Syn::WORDS],
+}
+
+impl Syn {
+    /// Most words of options (RFC 9293, section 3.1: 40 bytes).
+    pub const WORDS: usize = 10;
+
+    /// Packs what is not an option.
+    #[inline(always)]
+    pub const fn head(window: u16, flags: u8, words: u32) -> u32 {
+        window as u32 | (flags as u32) << 16 | words << 24
+    }
+
+    /// The window, as loaded.
+    #[inline(always)]
+    pub const fn window(head: u32) -> u16 {
+        head as u16
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub const fn flags(head: u32) -> u8 {
+        (head >> 16) as u8
+    }
+
+    /// Words of options.
+    #[inline(always)]
+    pub const fn words(head: u32) -> u32 {
+        head >> 24 & 0xf
+    }
 }
 
 impl<A> Slot<A> {
@@ -139,8 +188,9 @@ pod! {
     FlowKey6 = 40,
     FlowV4 = 4 * 2 + 2 * 4 + 10 * 4 + 24 + 4 + 20,
     FlowV6 = 4 * 2 + 2 * 16 + 10 * 4 + 24 + 4 + 20,
-    SlotV4 = 8 + 16 + 104,
-    SlotV6 = 8 + 40 + 128,
-    Bucket<Addr4> = 128 * HALF_OPEN_WAYS,
-    Bucket<Addr6> = 176 * HALF_OPEN_WAYS,
+    Syn = 48,
+    SlotV4 = 8 + 16 + 104 + 48,
+    SlotV6 = 8 + 40 + 128 + 48,
+    Bucket<Addr4> = 176 * HALF_OPEN_WAYS,
+    Bucket<Addr6> = 224 * HALF_OPEN_WAYS,
 }

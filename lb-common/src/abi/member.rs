@@ -104,8 +104,10 @@ pub struct Member {
     pub family: u32,
     /// Service id.
     pub service: u32,
+    /// Effective weight in 1/256; 0: takes no new flows.
+    pub weight: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
 }
 
 impl Member {

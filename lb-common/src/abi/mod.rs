@@ -4,6 +4,7 @@
 //! are in network byte order exactly as a little-endian load from the packet yields them; everything else is in host
 //! order. Reserved bytes are written as zero and ignored by readers, so that neighbouring versions read each other.
 
+mod affinity;
 mod called;
 mod counters;
 mod direct;
@@ -15,11 +16,12 @@ mod service;
 mod settings;
 mod verdict;
 
+pub use affinity::{Affinity, AffinityKey, MAX_AFFINITIES};
 pub use called::{Called, MAX_CALLED};
 pub use counters::{MemberStats, ServiceStats, Traffic, TrafficSlot};
 pub use direct::{DIRECT_WAYS, DirectBucket, DirectSlot, DirectV4, DirectV6, direct_buckets};
 pub use finding::{FINDINGS, Finding};
-pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6};
+pub use flow::{Bucket, Flow, FlowKey, FlowKey4, FlowKey6, FlowV4, FlowV6, HALF_OPEN_WAYS, Slot, SlotV4, SlotV6, Syn};
 pub use fragment::{Fragment, MAX_FRAGMENTED};
 pub use member::{Hop, Member, mac_word, word_mac};
 pub use service::{Algorithm, Descriptor, NO_MEMBER, ServiceInfo, ServiceKey, flags as service_flags};
@@ -65,8 +67,13 @@ pub mod maps {
     pub const SLOTS: &str = "SLOTS";
     /// `Array<Member>` by member id.
     pub const MEMBERS: &str = "MEMBERS";
-    /// `Array<u64>` by service id: round robin's cursor, advanced by each flow opened.
+    /// `Array<u64>` by service id: the cursor of round robin and least-conn, advanced by each flow opened.
     pub const CURSORS: &str = "CURSORS";
+    /// `Array<u64>` by member id: flows that are active now, one word for all CPUs, so that the program can compare.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// `LruHashMap<AffinityKey, Affinity>`: which member a client of a service had last. What is forgotten costs nothing
+    /// but a choice by the table.
+    pub const AFFINITIES: &str = "AFFINITIES";
     /// `Array<u32>` by member id × [`super::MAX_POOL`] + pool index: the source-port cursor.
     pub const PORT_CURSORS: &str = "PORT_CURSORS";
     /// `HashMap<FlowKey4, FlowV4>`: both directions of IPv4 flows; half-open ones have their reverse entry only.
@@ -105,7 +112,7 @@ pub mod maps {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 27] = [
+    pub const ALL: [&str; 29] = [
         META,
         SETTINGS,
         CLOCK,
@@ -116,6 +123,8 @@ pub mod maps {
         SLOTS,
         MEMBERS,
         CURSORS,
+        ACTIVE,
+        AFFINITIES,
         PORT_CURSORS,
         FLOWS4,
         FLOWS6,

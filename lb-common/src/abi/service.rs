@@ -20,6 +20,8 @@ pub struct ServiceKey {
 pub mod flags {
     /// UDP without answers: a second client packet alone establishes the flow.
     pub const ONE_WAY: u32 = 1;
+    /// TCP: a SYN that a member refuses or does not answer is given to another.
+    pub const SECOND_CHANCE: u32 = 2;
     /// Backends answer clients themselves: a packet reaches them as it came, but for link header and TTL.
     pub const DIRECT: u32 = 1 << 8;
     /// With [`DIRECT`]: in an outer IP header, to the member's address.
@@ -34,8 +36,10 @@ pub struct ServiceInfo {
     pub id: u32,
     /// Bits of [`flags`].
     pub flags: u32,
+    /// [`Algorithm::Source`]: jiffies for which a client that opened a flow stays with its member; 0: not at all.
+    pub affinity: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
 
 /// How a table's index is picked.
@@ -46,6 +50,14 @@ pub enum Algorithm {
     Maglev = 0,
     /// By the service's cursor.
     RoundRobin = 1,
+    /// By the service's cursor and the flow's hash: of two members the one with fewer active flows for its weight.
+    LeastConn = 2,
+    /// By the hash of the client's address; where [`ServiceInfo::affinity`] is set, the member that it had.
+    Source = 3,
+    /// By the hash of both addresses: no ports.
+    Addresses = 4,
+    /// By the hash of the VIP and its port: all clients alike.
+    Destination = 5,
 }
 
 /// One table, named by one aligned u64 so that a packet sees the old table or the new one, never a mix.

@@ -24,6 +24,8 @@ pub const TCP_ACK: usize = offset_of!(TcpHdr, ack_seq);
 pub const TCP_DOFF: usize = 12;
 /// Offset of TCP's flags.
 pub const TCP_FLAGS: usize = 13;
+/// Offset of TCP's window.
+pub const TCP_WINDOW: usize = offset_of!(TcpHdr, window);
 /// Offset of TCP's checksum.
 pub const TCP_CHECK: usize = offset_of!(TcpHdr, check);
 /// Offset of UDP's length.

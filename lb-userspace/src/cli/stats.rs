@@ -121,6 +121,8 @@ fn trouble(b: &BackendStats) -> String {
         (b.resets_backend, "resets by backend"),
         (b.resets_client, "resets by client"),
         (b.ports_exhausted, "without source port"),
+        (b.moved_away, "moved away"),
+        (b.moved_to, "moved here"),
     ];
     let above = signals.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
     above.collect::<Vec<_>>().join(", ")

@@ -295,10 +295,7 @@ pub(super) fn listener(service: &ServiceStatus) -> String {
         crate::config::model::Protocol::Tcp => "tcp",
         crate::config::model::Protocol::Udp => "udp",
     };
-    let algorithm = match service.algorithm {
-        crate::config::model::Algorithm::Maglev => "maglev",
-        crate::config::model::Algorithm::RoundRobin => "round-robin",
-    };
+    let algorithm = service.algorithm.name();
     let address = std::net::SocketAddr::new(service.listen.address, service.listen.port);
     let mode = match service.mode {
         crate::config::model::Mode::Nat => String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_common::abi::Descriptor;
 
-use super::model::{Panic, Severity, Tier};
+use super::model::{HashFields, Panic, Severity, Tier};
 
 /// Bytes that a configuration file may have: a hundred thousand backends fit.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -64,6 +64,8 @@ pub const PROBE_FALL: u32 = 3;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// `min_in_rotation`.
 pub const MIN_IN_ROTATION: u32 = 1;
+/// A service's `hash`.
+pub const HASH: HashFields = HashFields::FiveTuple;
 /// A member's `tier`.
 pub const TIER: Tier = Tier::Primary;
 /// A service's `panic`.
@@ -105,6 +107,7 @@ pub(super) const MAX_FLOWS_OF_BACKEND: RangeInclusive<u32> = 1..=u32::MAX;
 /// `expected_out`.
 pub(super) const EXPECTED_OUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 /// `slow_start`: fifteen steps, of which each writes a table.
+pub(super) const AFFINITIES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 pub(super) const SLOW_STARTS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3600);
 /// Between two heartbeats: each may take five seconds.
 pub(super) const HEARTBEAT_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(86_400);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::memory::{AgentCheck, MemorySource};
-use super::model::{AlertRoute, Algorithm, Backend, Config, Member, Service, Tier};
+use super::model::{AlertRoute, Backend, Config, Member, Service, Tier};
 
 /// One line for each change; empty exactly if the two are equal.
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
@@ -64,7 +64,8 @@ pub fn needs_recreate(old: &Config, new: &Config) -> Vec<String> {
     for service in &new.services {
         let same = |before: &&Service| before.listen == service.listen;
         if let Some(before) = old.services.iter().find(same)
-            && (before.algorithm, service.algorithm) == (Algorithm::Maglev, Algorithm::Maglev)
+            && before.algorithm.is_hashed()
+            && service.algorithm.is_hashed()
             && before.table_size != service.table_size
         {
             out.push(format!(
@@ -122,7 +123,6 @@ fn words(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     match text.as_str() {
         "None" => "unset".into(),
-        "RoundRobin" => "round-robin".into(),
         _ => match text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')) {
             Some(inner) => inner.into(),
             None if text.bytes().all(|b| b.is_ascii_alphabetic()) => text.to_ascii_lowercase(),
@@ -210,9 +210,12 @@ fn services(out: &mut Vec<String>, old: &Service, new: &Service) {
     }
     let mut changed = Changes { prefix: format!("service {name}: "), out };
     changed.display("mode", &old.mode.name(), &new.mode.name());
-    changed.debug("algorithm", &old.algorithm, &new.algorithm);
+    changed.display("algorithm", &old.algorithm.name(), &new.algorithm.name());
+    changed.display("hash", &old.hash.name(), &new.hash.name());
+    changed.optional("affinity_timeout", old.affinity_timeout, new.affinity_timeout);
     changed.display("table_size", &old.table_size, &new.table_size);
     changed.display("one_way", &old.one_way, &new.one_way);
+    changed.display("second_chance", &old.second_chance, &new.second_chance);
     changed.debug("owner", &old.owner, &new.owner);
     changed.duration("expected_out", old.expected_out, new.expected_out);
     changed.display("min_in_rotation", &old.min_in_rotation, &new.min_in_rotation);

@@ -487,20 +487,41 @@ pub(super) const KEYS: &[Key] = &[
     key(
         Service,
         "algorithm",
-        "`\"maglev\"` or `\"round-robin\"`",
+        "`\"maglev\"`, `\"round-robin\"`, `\"least-conn\"` or `\"source\"`",
         Default("\"maglev\""),
         "\"maglev\"",
         "How new flows are spread. `\"maglev\"`: by hash, with least movement when members change. `\"round-robin\"`: \
-         in turn, by weight.",
+         in turn, by weight. `\"least-conn\"`: to the one of two members, the next in turn and one by hash, that has \
+         fewer active flows for its weight. `\"source\"`: by the client's address alone, so that a client stays with \
+         one member, and has the same in every service with the same members and weights.",
+    ),
+    key(
+        Service,
+        "hash",
+        "`\"5-tuple\"`, `\"addresses\"` or `\"destination\"`; for `\"maglev\"` only",
+        Default("\"5-tuple\""),
+        "\"5-tuple\"",
+        "What is hashed. `\"5-tuple\"`: addresses, ports and protocol. `\"addresses\"`: without ports, so that a \
+         client's flows to one VIP go to one member. `\"destination\"`: VIP, port and protocol, so that all clients' \
+         flows to one port go to one member.",
+    ),
+    key(
+        Service,
+        "affinity_timeout",
+        "duration, 1s to 7d; for `\"source\"` only",
+        Means("the table alone decides"),
+        "\"10m\"",
+        "A client that opened a flow within this time keeps its member when the table changes, as long as that takes new \
+         flows. Remembered for the 65,536 latest clients of each edge node.",
     ),
     key(
         Service,
         "table_size",
-        "integer, 1 to 4194303, at least the number of members; a prime for `\"maglev\"`",
+        "integer, 1 to 4194303, at least the number of members; a prime for `\"maglev\"` and `\"source\"`",
         Default("16381"),
         "16381",
         "Slots of the selection table. Take 1,000 for each member you ever expect: the size is fixed for the life of \
-         the service, as refitting it would move most flows. For `\"round-robin\"` it is an upper bound.",
+         the service, as refitting it would move most flows. For the other algorithms it is an upper bound.",
     ),
     key(
         Service,
@@ -510,6 +531,16 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Whether clients send without getting answers (syslog, metrics), so that an answer cannot be waited for before \
          a flow counts as established.",
+    ),
+    key(
+        Service,
+        "second_chance",
+        "boolean, for TCP only",
+        Default("true"),
+        "true",
+        "Whether a connection attempt that a member refuses is given to another at once, and one that it does not answer \
+         when the client sends its SYN again; at most three members are tried. A service whose members all refuse still \
+         refuses at once.",
     ),
     key(
         Service,

@@ -2,7 +2,7 @@
 
 use super::check::next_prime;
 use super::defaults::SLOTS_PER_MEMBER;
-use super::model::{Algorithm, Config, Mode, Service};
+use super::model::{Config, Mode, Service};
 
 /// One line for each thing that deserves a second look. An empty list is the usual case.
 pub fn lint(config: &Config) -> Vec<String> {
@@ -46,21 +46,22 @@ pub fn is_deaf(config: &Config) -> bool {
 
 /// Without a hash, a direct flow that was pushed out of memory cannot be found again.
 fn forgetful(service: &Service) -> Option<String> {
-    (service.mode != Mode::Nat && service.algorithm == Algorithm::RoundRobin).then(|| {
+    (service.mode != Mode::Nat && !service.algorithm.is_hashed()).then(|| {
         format!(
-            "service {}: with mode {} a connection that the edge had to forget is reset under round-robin, and found again \
-             under maglev; consider algorithm = \"maglev\"",
+            "service {}: with mode {} a connection that the edge had to forget is reset under {}, and found again under \
+             maglev; consider algorithm = \"maglev\"",
             service.name,
-            service.mode.name()
+            service.mode.name(),
+            service.algorithm.name()
         )
     })
 }
 
-/// A table too small for its members gives uneven shares. Round robin needs no more slots than the sum of weights.
+/// A hashed table too small for its members gives uneven shares. The others need no more slots than the sum of weights.
 fn crowded(service: &Service) -> Option<String> {
     let members = u32::try_from(service.members.len()).unwrap_or(u32::MAX);
     let wanted = members.saturating_mul(SLOTS_PER_MEMBER);
-    (service.algorithm == Algorithm::Maglev && service.table_size < wanted).then(|| {
+    (service.algorithm.is_hashed() && service.table_size < wanted).then(|| {
         format!(
             "service {}: {members} members share {} slots, fewer than {SLOTS_PER_MEMBER} each, so their shares are uneven; set \
              table_size = {} or more, which is fixed for the life of the service",

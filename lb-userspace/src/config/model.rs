@@ -270,10 +270,16 @@ pub struct Service {
     pub mode: Mode,
     /// How flows are spread.
     pub algorithm: Algorithm,
-    /// Slots of the table: a prime for `maglev`; an upper bound for `round-robin`.
+    /// What `maglev` hashes.
+    pub hash: HashFields,
+    /// `source`: a client that opened a flow within this time keeps its member; `None`: the table alone decides.
+    pub affinity_timeout: Option<Duration>,
+    /// Slots of the table: a prime where flows are hashed; else an upper bound.
     pub table_size: u32,
     /// UDP without answers.
     pub one_way: bool,
+    /// TCP: whether a SYN that a member refuses or does not answer is given to another.
+    pub second_chance: bool,
     /// Who is called.
     pub owner: Option<String>,
     /// How long a reason may stand before it escalates.
@@ -352,6 +358,49 @@ pub enum Algorithm {
     Maglev,
     /// In turn.
     RoundRobin,
+    /// To the one of two members that has fewer active flows for its weight.
+    LeastConn,
+    /// By hash of the client's address.
+    Source,
+}
+
+impl Algorithm {
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Maglev => "maglev",
+            Self::RoundRobin => "round-robin",
+            Self::LeastConn => "least-conn",
+            Self::Source => "source",
+        }
+    }
+
+    /// Whether a hash picks from a Maglev table, whose size is fixed while the service lives.
+    pub const fn is_hashed(self) -> bool {
+        matches!(self, Self::Maglev | Self::Source)
+    }
+}
+
+/// What `maglev` hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HashFields {
+    /// Addresses, ports and protocol.
+    FiveTuple,
+    /// Addresses and protocol: all flows of a client to a VIP alike.
+    Addresses,
+    /// The VIP, its port and protocol: all clients alike.
+    Destination,
+}
+
+impl HashFields {
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FiveTuple => "5-tuple",
+            Self::Addresses => "addresses",
+            Self::Destination => "destination",
+        }
+    }
 }
 
 /// A backend in a service.

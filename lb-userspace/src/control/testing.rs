@@ -69,8 +69,11 @@ pub(crate) fn config() -> Config {
         listen: Listen { vip: "192.0.2.10".parse().unwrap(), port: port(number), protocol },
         mode: crate::config::model::Mode::Nat,
         algorithm: Algorithm::Maglev,
+        hash: HashFields::FiveTuple,
+        affinity_timeout: None,
         table_size: 4099,
         one_way: false,
+        second_chance: true,
         owner: Some("web team".into()),
         expected_out: Duration::from_secs(600),
         min_in_rotation: 1,
@@ -332,6 +335,7 @@ pub(crate) fn counters() -> Counters {
         forward: Traffic { packets: 1000, bytes: 60_000 },
         reverse: Traffic { packets: 6000, bytes: 9_000_000 },
         stats,
+        compared: 10,
     };
     Counters {
         verdicts: BTreeMap::from([(Refused::PassNotOurs, 4242), (Refused::DropNoFlow, 7)]),

@@ -9,8 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{
-    Addr6, Algorithm as TableKind, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES,
-    Member as KernelMember, Meta, ServiceInfo,
+    Addr6, Descriptor, Hop, LocalKind, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member as KernelMember, Meta,
 };
 
 use super::alloc::{Arena, Ids};
@@ -20,7 +19,7 @@ use super::encode;
 use super::hops::Hops;
 use super::kernel::{KernelState, MemberId, ServiceId, Table};
 use super::tables::{Cache, Entry, Recipe};
-use crate::config::model::{Algorithm, BackendName, Config, Service, ServiceName};
+use crate::config::model::{BackendName, Config, Service, ServiceName};
 
 /// What a plan is made from.
 pub struct Request<'a> {
@@ -142,8 +141,7 @@ impl<'a> Planner<'a> {
             self.plan.shortages.push(format!("service {}: all {MAX_SERVICES} service ids are taken", service.name));
             return None;
         };
-        let flags = encode::service_flags(service);
-        self.plan.state.services.insert(key, ServiceInfo { id, flags, ..ServiceInfo::default() });
+        self.plan.state.services.insert(key, encode::service_info(service, id, self.request.meta.hz));
         self.plan.services.insert(service.name.clone(), id);
         Some(id)
     }
@@ -155,12 +153,14 @@ impl<'a> Planner<'a> {
             let name = MemberName::of(service, member);
             let backend = self.request.config.backends.get(&member.backend);
             let Some(ip) = backend.and_then(|b| service.address_of(b)) else { continue };
+            let weight = self.request.weights.get(&name).copied().unwrap_or(0);
             let wanted = KernelMember {
                 hop: if self.request.closed.contains(&name) { Hop::closed() } else { self.request.hops.last(ip) },
                 addr: encode::addr(ip),
                 port: u32::from(encode::port(member.port)),
                 family: u32::from(encode::family(ip)),
                 service: id,
+                weight,
                 ..KernelMember::default()
             };
             let found = self.known.get_mut(&identity(&wanted)).and_then(VecDeque::pop_front);
@@ -169,7 +169,6 @@ impl<'a> Planner<'a> {
                 continue;
             };
             self.plan.state.members.insert(member_id, wanted);
-            let weight = self.request.weights.get(&name).copied().unwrap_or(0);
             self.plan.members.insert(name, member_id);
             if weight > 0 {
                 entries.push(Entry { name: member.backend.clone(), id: member_id, weight });
@@ -180,10 +179,7 @@ impl<'a> Planner<'a> {
 
     /// The service's table: the old one if it is right, else a new one in a region that is free.
     fn table(&mut self, service: &Service, id: ServiceId, recipe: Recipe, cache: &mut Cache) {
-        let kind = match recipe.algorithm {
-            Algorithm::Maglev => TableKind::Maglev,
-            Algorithm::RoundRobin => TableKind::RoundRobin,
-        };
+        let kind = encode::table_kind(service);
         let slots = cache.table(encode::service_key(&service.listen), recipe);
         let old = self.request.kernel.tables.get(&id);
         let right = |t: &&Table| t.descriptor.algorithm() == kind as u8 && t.slots == slots;
@@ -231,7 +227,7 @@ impl<'a> Planner<'a> {
             } else {
                 Some(self.request.hops.last(ip)).filter(Hop::is_resolved).unwrap_or(old.hop)
             };
-            self.plan.state.members.insert(id, KernelMember { hop, ..*old });
+            self.plan.state.members.insert(id, KernelMember { hop, weight: 0, ..*old });
             self.plan.leaving.insert(id, name);
         }
     }
@@ -252,6 +248,8 @@ impl<'a> Planner<'a> {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::abi::ServiceInfo;
+
     use super::*;
     use crate::control::testing;
 

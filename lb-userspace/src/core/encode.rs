@@ -5,10 +5,11 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use lb_common::abi::{
-    Addr4, Addr6, LocalKind, MAX_LINKS, Member, Meta, ServiceKey, Settings, direct_buckets, service_flags as flags,
+    Addr4, Addr6, Algorithm as TableKind, LocalKind, MAX_LINKS, Member, Meta, ServiceInfo, ServiceKey, Settings,
+    direct_buckets, service_flags as flags,
 };
 
-use crate::config::model::{Config, Listen, Mode, Protocol, Service};
+use crate::config::model::{Algorithm, Config, HashFields, Listen, Mode, Protocol, Service};
 
 /// An IPv4 address as the program loads it.
 pub fn addr4(ip: Ipv4Addr) -> Addr4 {
@@ -52,7 +53,9 @@ pub fn service_flags(service: &Service) -> u32 {
         Mode::DsrL2 => flags::DIRECT,
         Mode::DsrIpip => flags::DIRECT | flags::TUNNEL,
     };
-    mode | if service.one_way { flags::ONE_WAY } else { 0 }
+    // Only `nat` sees what a backend answers.
+    let second_chance = service.second_chance && service.mode == Mode::Nat && service.listen.protocol == Protocol::Tcp;
+    mode | if service.one_way { flags::ONE_WAY } else { 0 } | if second_chance { flags::SECOND_CHANCE } else { 0 }
 }
 
 /// The address of a member in use.
@@ -116,6 +119,29 @@ pub fn settings(config: &Config, meta: &Meta, macs: [u64; MAX_LINKS]) -> Setting
         s.pool6_len += 1;
     }
     s
+}
+
+/// What `SERVICES` holds of a service.
+pub fn service_info(service: &Service, id: u32, hz: u32) -> ServiceInfo {
+    let flags = service_flags(service);
+    ServiceInfo {
+        id,
+        flags,
+        affinity: service.affinity_timeout.map_or(0, |d| jiffies(d, hz)),
+        ..ServiceInfo::default()
+    }
+}
+
+/// How the program picks from a service's table.
+pub fn table_kind(service: &Service) -> TableKind {
+    match (service.algorithm, service.hash) {
+        (Algorithm::Maglev, HashFields::FiveTuple) => TableKind::Maglev,
+        (Algorithm::Maglev, HashFields::Addresses) => TableKind::Addresses,
+        (Algorithm::Maglev, HashFields::Destination) => TableKind::Destination,
+        (Algorithm::RoundRobin, _) => TableKind::RoundRobin,
+        (Algorithm::LeastConn, _) => TableKind::LeastConn,
+        (Algorithm::Source, _) => TableKind::Source,
+    }
 }
 
 /// Every local address with its kinds.

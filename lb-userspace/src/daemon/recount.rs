@@ -1,5 +1,6 @@
-//! Counts of open flows, twice: by the counters (opened − closed), and by the flows themselves. Each counter has one kind
-//! of writer, so a lasting difference is an error of the program, or foreign hands in its maps.
+//! Counts of open flows, three times: by the counters (opened − closed), by the one word that `least-conn` compares, and by
+//! the flows themselves. Each counter has one kind of writer, so a lasting difference is an error of the program, or foreign
+//! hands in its maps.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ pub fn check(plane: &DataPlane, view: &View) -> Check {
             Ok(counted) => counted,
         };
         if wrong.is_empty() {
-            let evidence = format!("{flows} open flows, as many as opened less closed, of each member");
+            let evidence =
+                format!("{flows} open flows, as many as opened less closed and as least-conn compares, of each member");
             return short(CheckResult::Ok, evidence);
         }
     }
@@ -60,6 +62,7 @@ struct Off {
     flows: u64,
     opened: u64,
     closed: u64,
+    compared: u64,
 }
 
 impl Off {
@@ -67,8 +70,10 @@ impl Off {
         let places = view.roll_call.services.iter().flat_map(|s| s.members.iter().map(move |m| (s, m)));
         let place = places.into_iter().find(|(_, m)| m.id == Some(self.member));
         let who = place.map_or_else(|| format!("member {}", self.member), |(s, m)| format!("{}/{}", s.name, m.backend));
-        let Self { flows, opened, closed, .. } = self;
-        format!("{who}: {flows} open flows, but {opened} opened and {closed} closed")
+        let Self { flows, opened, closed, compared, .. } = self;
+        format!(
+            "{who}: {flows} open flows, but {opened} opened and {closed} closed, and {compared} compared by least-conn"
+        )
     }
 }
 
@@ -80,8 +85,8 @@ fn compare(before: &Counters, flows: &BTreeMap<u32, u64>, after: &Counters) -> V
         let moved = (opened.saturating_sub(then.opened)).saturating_add(closed.saturating_sub(then.closed));
         let flows = flows.get(&member).copied().unwrap_or(0);
         // More closed than opened is wrong however many there are.
-        let wrong = closed > opened || flows.abs_diff(opened - closed) > moved;
-        wrong.then_some(Off { member, flows, opened, closed })
+        let wrong = closed > opened || [flows, now.compared].iter().any(|n| n.abs_diff(opened - closed) > moved);
+        wrong.then_some(Off { member, flows, opened, closed, compared: now.compared })
     };
     after.members.iter().filter_map(off).collect()
 }
@@ -96,7 +101,7 @@ mod tests {
 
     fn counters(opened: u64, closed: u64) -> Counters {
         let stats = MemberStats { opened, closed, ..MemberStats::default() };
-        let member = MemberCounters { stats, ..MemberCounters::default() };
+        let member = MemberCounters { stats, compared: opened.saturating_sub(closed), ..MemberCounters::default() };
         Counters { members: BTreeMap::from([(1, member)]), ..Counters::default() }
     }
 
@@ -119,9 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn count_that_least_conn_compares_must_agree_too() {
+        let (mut now, flows) = (counters(10, 4), BTreeMap::from([(1, 6)]));
+        assert!(compare(&now, &flows, &now).is_empty());
+        now.members.get_mut(&1).unwrap().compared = 7;
+        assert_eq!(compare(&now, &flows, &now).len(), 1);
+    }
+
+    #[test]
     fn member_that_is_off_is_named_as_the_configuration_has_it() {
-        let off = |member| Off { member, flows: 1, opened: 3, closed: 0 }.in_words(&testing::view());
-        assert_eq!(off(2), "www/web-02: 1 open flows, but 3 opened and 0 closed");
-        assert_eq!(off(99), "member 99: 1 open flows, but 3 opened and 0 closed");
+        let off = |member| Off { member, flows: 1, opened: 3, closed: 0, compared: 3 }.in_words(&testing::view());
+        assert_eq!(off(2), "www/web-02: 1 open flows, but 3 opened and 0 closed, and 3 compared by least-conn");
+        assert_eq!(off(99), "member 99: 1 open flows, but 3 opened and 0 closed, and 3 compared by least-conn");
     }
 }

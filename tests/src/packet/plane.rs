@@ -163,6 +163,24 @@ impl Plane {
         self.local(vip.ip(), LocalKind::VIP);
     }
 
+    /// Changes what `SERVICES` holds of a service.
+    pub fn inform(&mut self, proto: u8, vip: &str, change: impl FnOnce(&mut ServiceInfo)) {
+        let vip: SocketAddr = vip.parse().expect("an address in a test");
+        let key = ServiceKey { addr: wide(vip.ip()), port: vip.port().to_be(), proto, family: family(vip.ip()) };
+        let mut services: HashMap<_, ServiceKey, ServiceInfo> = self.map(maps::SERVICES).try_into().expect("a hash");
+        let mut info = services.get(&key, 0).expect("a service");
+        change(&mut info);
+        services.insert(key, info, 0).expect("SERVICES");
+    }
+
+    /// Changes a member's entry.
+    pub fn amend(&mut self, id: u32, change: impl FnOnce(&mut Member)) {
+        let mut members = self.array::<Member>(maps::MEMBERS);
+        let mut member = members.get(&id, 0).expect("MEMBERS");
+        change(&mut member);
+        members.set(id, member, 0).expect("MEMBERS");
+    }
+
     /// Writes a member whose frames leave by `ifindex` to MAC 02:00:00:00:01:`id`.
     pub fn member(&mut self, id: u32, service: u32, at: &str, ifindex: u32) {
         self.member_via(id, service, at, Hop::new(backend_mac(id), EDGE_MAC, ifindex));
@@ -177,7 +195,8 @@ impl Plane {
             port: u32::from(at.port().to_be()),
             family: u32::from(family(at.ip())),
             service,
-            reserved: [0; 3],
+            weight: 256,
+            reserved: [0; 2],
         };
         self.array(maps::MEMBERS).set(id, member, 0).expect("MEMBERS");
     }
@@ -261,8 +280,15 @@ impl Plane {
             answers: total(|s| s.answers),
             answer_ns: total(|s| s.answer_ns),
             ports_exhausted: total(|s| s.ports_exhausted),
-            reserved: [0; 5],
+            moved_away: total(|s| s.moved_away),
+            moved_to: total(|s| s.moved_to),
+            reserved: [0; 3],
         }
+    }
+
+    /// A member's active flows, as `least-conn` compares them.
+    pub fn compared(&mut self, member: u32) -> u64 {
+        self.array::<u64>(maps::ACTIVE).get(&member, 0).expect("ACTIVE")
     }
 
     /// Drops of a service for a reason, summed.

@@ -107,9 +107,11 @@ impl World {
         syn
     }
 
-    /// Active flows of a member.
+    /// Active flows of a member, by both counts that the program keeps.
+    #[track_caller]
     pub fn active(&mut self, member: u32) -> u64 {
         let stats = self.plane.stats(member);
+        assert_eq!(stats.opened - stats.closed, self.plane.compared(member), "member {member}");
         stats.opened - stats.closed
     }
 

@@ -86,6 +86,8 @@ impl Tables {
             let algorithm = match table.descriptor.algorithm() {
                 n if n == Algorithm::Maglev as u8 => "maglev",
                 n if n == Algorithm::RoundRobin as u8 => "round-robin",
+                n if n == Algorithm::LeastConn as u8 => "least-conn",
+                n if n == Algorithm::Source as u8 => "source",
                 n => return Err(format!("service {} has the algorithm {n}", info.id)),
             };
             let mut slots: BTreeMap<u32, u64> = BTreeMap::new();

@@ -57,6 +57,8 @@ pub struct Service {
     pub mode: &'static str,
     /// `round-robin` or `maglev`.
     pub algorithm: &'static str,
+    /// Whether refused attempts go to another member; of a TCP service.
+    pub second_chance: bool,
     /// Port of all members.
     pub port: u16,
     /// Members and weights.
@@ -76,6 +78,7 @@ impl Configuration {
             protocol,
             mode: "nat",
             algorithm,
+            second_chance: true,
             port,
             members: names.iter().map(|name| (name.clone(), 1)).collect(),
         };
@@ -141,6 +144,7 @@ impl Configuration {
             writeln!(text, "mode = {:?}", service.mode)?;
         }
         if service.protocol == "tcp" {
+            writeln!(text, "second_chance = {}", service.second_chance)?;
             let ms = self.interval.as_millis();
             write!(
                 text,

@@ -65,17 +65,14 @@ pub(super) fn tables(raw: &Raw, report: &Report<'_>) {
         };
         sum += u64::from(size);
         let at = service.table_size.good().map_or_else(|| at_key(service, "table_size"), |size| size.at.clone());
-        let maglev = match &service.algorithm {
-            Field::Bad => false,
-            algorithm => algorithm.good().is_none_or(|located| located.value == Algorithm::Maglev),
-        };
+        let hashed = algorithm(service).filter(|algorithm| algorithm.is_hashed());
         let each = format!("take {} for each member ever expected", defaults::SLOTS_PER_MEMBER);
         let mend = || format!("{each}, for example {}", next_prime(size));
         if (size as usize) < count(service) {
             let rule = format!("{size} slots for {} members: each needs at least one", count(service));
             report.place(&at, rule, each);
-        } else if maglev && !is_prime(size) {
-            report.value(&at, "must be a prime for algorithm \"maglev\"", mend());
+        } else if let Some(algorithm) = hashed.filter(|_| !is_prime(size)) {
+            report.value(&at, format!("must be a prime for algorithm \"{}\"", algorithm.name()), mend());
         }
     }
     let (arena, at) = (u64::from(raw.conntrack.0.arena_slots), &raw.conntrack.1);
@@ -91,6 +88,25 @@ pub(super) fn tables(raw: &Raw, report: &Report<'_>) {
             format!("conntrack.arena_slots may be {most} at most: set table_size of some services lower")
         };
         report.place(at, rule, mend);
+    }
+}
+
+/// The service's algorithm; `None` if what it says is none.
+fn algorithm(service: &RawService) -> Option<Algorithm> {
+    match &service.algorithm {
+        Field::Bad => None,
+        algorithm => Some(algorithm.good().map_or(Algorithm::Maglev, |located| located.value)),
+    }
+}
+
+/// What one algorithm alone knows is not said of others.
+fn selection(service: &RawService, report: &Report<'_>) {
+    let Some(algorithm) = algorithm(service) else { return };
+    let fields = service.hash.good().map(|located| (&located.at, Algorithm::Maglev));
+    let timeout = service.affinity_timeout.good().map(|located| (&located.at, Algorithm::Source));
+    for (at, of) in fields.into_iter().chain(timeout).filter(|(_, of)| *of != algorithm) {
+        let rule = format!("it is for algorithm \"{}\", not \"{}\"", of.name(), algorithm.name());
+        report.place(at, rule, format!("remove it, or set algorithm = \"{}\"", of.name()));
     }
 }
 
@@ -123,10 +139,16 @@ fn build_one(
     report: &Report<'_>,
 ) -> Option<Service> {
     source_address(service, raw, backends, report);
+    selection(service, report);
     if let (Some(one_way), Some(Listen { protocol: Protocol::Tcp, .. })) = (service.one_way.good(), listen(service))
         && one_way.value
     {
         report.value(&one_way.at, "TCP always answers; one_way is for UDP", "remove it");
+    }
+    if let (Some(second), Some(Listen { protocol: Protocol::Udp, .. })) =
+        (service.second_chance.good(), listen(service))
+    {
+        report.value(&second.at, "UDP has no connection attempts; second_chance is for TCP", "remove it");
     }
     let probe = probe(service, report);
     let members = members(service, raw, backends, report);
@@ -145,9 +167,12 @@ fn build_one(
         name: service.name.good()?.value.clone(),
         listen: listen(service)?,
         mode: mode(service),
-        algorithm: service.algorithm.good().map_or(Algorithm::Maglev, |located| located.value),
+        algorithm: algorithm(service).unwrap_or(Algorithm::Maglev),
+        hash: service.hash.good().map_or(defaults::HASH, |located| located.value),
+        affinity_timeout: service.affinity_timeout.good().map(|located| located.value),
         table_size: service.table_size.good().map_or(defaults::TABLE_SIZE, |located| located.value),
         one_way: service.one_way.good().is_some_and(|located| located.value),
+        second_chance: service.second_chance.good().is_none_or(|located| located.value),
         owner: service.owner.clone(),
         expected_out: service.expected_out,
         min_in_rotation: least.map_or(defaults::MIN_IN_ROTATION, |located| located.value),

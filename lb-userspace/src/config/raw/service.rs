@@ -5,11 +5,11 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::super::defaults::{
-    self, EXPECT_BACKENDS, EXPECTED_OUTS, MAX_FLOWS_OF_BACKEND, MIN_IN_ROTATIONS, SLOW_STARTS, TABLE,
+    self, AFFINITIES, EXPECT_BACKENDS, EXPECTED_OUTS, MAX_FLOWS_OF_BACKEND, MIN_IN_ROTATIONS, SLOW_STARTS, TABLE,
 };
 use super::super::error::At;
 use super::super::keys::Scope;
-use super::super::model::{Algorithm, BackendName, Mode, Panic, Probe, Protocol, ServiceName, Tier};
+use super::super::model::{Algorithm, BackendName, HashFields, Mode, Panic, Probe, Protocol, ServiceName, Tier};
 use super::memory::{self, RawAgentCheck, RawMemory};
 use super::probe;
 use super::section::{Field, Section};
@@ -51,10 +51,16 @@ pub(crate) struct RawService {
     pub(crate) mode: Field<Mode>,
     /// `algorithm`.
     pub(crate) algorithm: Field<Algorithm>,
+    /// `hash`.
+    pub(crate) hash: Field<HashFields>,
+    /// `affinity_timeout`.
+    pub(crate) affinity_timeout: Field<Duration>,
     /// `table_size`.
     pub(crate) table_size: Field<u32>,
     /// `one_way`.
     pub(crate) one_way: Field<bool>,
+    /// `second_chance`.
+    pub(crate) second_chance: Field<bool>,
     /// `owner`.
     pub(crate) owner: Option<String>,
     /// `expected_out`.
@@ -107,7 +113,17 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
     let protocols = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let panics = &[("refuse", Panic::Refuse), ("all", Panic::All)];
     let modes = &[("nat", Mode::Nat), ("dsr-l2", Mode::DsrL2), ("dsr-ipip", Mode::DsrIpip)];
-    let algorithms = &[("maglev", Algorithm::Maglev), ("round-robin", Algorithm::RoundRobin)];
+    let algorithms = &[
+        ("maglev", Algorithm::Maglev),
+        ("round-robin", Algorithm::RoundRobin),
+        ("least-conn", Algorithm::LeastConn),
+        ("source", Algorithm::Source),
+    ];
+    let hashes = &[
+        ("5-tuple", HashFields::FiveTuple),
+        ("addresses", HashFields::Addresses),
+        ("destination", HashFields::Destination),
+    ];
     let service = RawService {
         at: section.at().clone(),
         name: section.require("name", values::service_name),
@@ -116,8 +132,11 @@ pub(super) fn service(mut section: Section<'_, '_>) -> RawService {
         protocol: section.read("protocol", values::one_of(protocols)),
         mode: section.read("mode", values::one_of(modes)),
         algorithm: section.read("algorithm", values::one_of(algorithms)),
+        hash: section.read("hash", values::one_of(hashes)),
+        affinity_timeout: section.read("affinity_timeout", values::duration(AFFINITIES)),
         table_size: section.read("table_size", values::integer(TABLE)),
         one_way: section.read("one_way", values::boolean),
+        second_chance: section.read("second_chance", values::boolean),
         owner: section.read("owner", values::owner).value(),
         expected_out: section.read("expected_out", values::duration(EXPECTED_OUTS)).or(defaults::EXPECTED_OUT),
         min_in_rotation: section.read("min_in_rotation", values::integer(MIN_IN_ROTATIONS)),

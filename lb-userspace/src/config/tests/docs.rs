@@ -69,8 +69,8 @@ fn default_text_with_examples_uncommented_is_valid_and_holds_every_key() {
     // A service needs an interface and a source address; these examples stand beside the empty defaults.
     let text =
         text.replace("interfaces = []", "interfaces = [\"eth0\"]").replace("ipv4 = []", "ipv4 = [\"192.0.2.2\"]");
-    // Keys of a route that are for another type than the example's.
-    let others = ["to", "command", "user"];
+    // Keys of a route or a service that are for another type or algorithm than the example's.
+    let others = ["to", "command", "user", "affinity_timeout"];
     let one = |line: &&str| !others.iter().any(|key| line.starts_with(&format!("{key} = ")));
     let whole: String = text.lines().filter(one).map(|line| format!("{line}\n")).collect();
     let config = parse(&whole).unwrap_or_else(|errors| panic!("{errors}\n{whole}"));

@@ -196,7 +196,46 @@ one_way = true
 # M"#, r#"port = 80
 algorithm = "roundrobin"
 
-# M"#, r#"r.toml:24:13: service.web.algorithm = "roundrobin": must be "maglev" or "round-robin"; did you mean "round-robin"?"#)]
+# M"#, r#"r.toml:24:13: service.web.algorithm = "roundrobin": must be "maglev" or "round-robin" or "least-conn" or "source"; did you mean "round-robin"?"#)]
+#[case::second_chance_of_datagrams(
+    r#"port = 80
+
+# M"#,
+    r#"port = 80
+protocol = "udp"
+second_chance = true
+# M"#,
+    "r.toml:20:1: service.web.probe: a UDP service must say how it is probed; add [service.probe] with type = \"tcp\" or \"http\" and a port that tells, or type = \"none\"\nr.toml:25:17: service.web.second_chance = true: UDP has no connection attempts; second_chance is for TCP; remove it"
+)]
+#[case::hash_of_another_algorithm(
+    r#"port = 80
+
+# M"#,
+    r#"port = 80
+algorithm = "source"
+hash = "addresses"
+# M"#,
+    r#"r.toml:25:8: service.web.hash: it is for algorithm "maglev", not "source"; remove it, or set algorithm = "maglev""#
+)]
+#[case::affinity_of_another_algorithm(
+    r#"port = 80
+
+# M"#,
+    r#"port = 80
+affinity_timeout = "10m"
+# M"#,
+    r#"r.toml:24:20: service.web.affinity_timeout: it is for algorithm "source", not "maglev"; remove it, or set algorithm = "source""#
+)]
+#[case::table_size_no_prime_source(
+    r#"port = 80
+
+# M"#,
+    r#"port = 80
+algorithm = "source"
+table_size = 1000
+# M"#,
+    r#"r.toml:25:14: service.web.table_size = 1000: must be a prime for algorithm "source"; take 1000 for each member ever expected, for example 1009"#
+)]
 #[case::table_size_no_prime(r#"port = 80
 
 # M"#, r#"port = 80

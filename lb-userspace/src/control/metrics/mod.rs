@@ -233,6 +233,12 @@ fn signals(text: &mut Text, view: &View, counters: &Counters) {
         c.stats.syn_retransmits as f64
     });
     counter("rollcall_backend_client_resets_total", "Resets by clients.", &|c| c.stats.resets_client as f64);
+    counter("rollcall_backend_moved_away_total", "Connection attempts given to another member.", &|c| {
+        c.stats.moved_away as f64
+    });
+    counter("rollcall_backend_moved_to_total", "Connection attempts taken over from another member.", &|c| {
+        c.stats.moved_to as f64
+    });
     counter("rollcall_backend_resets_total", "Resets by the backend.", &|c| c.stats.resets_backend as f64);
     counter("rollcall_backend_answers_total", "Handshakes measured.", &|c| c.stats.answers as f64);
     counter(

@@ -101,6 +101,12 @@ pub struct BackendStats {
     pub answer_mean_ms: Option<f64>,
     /// New flows refused because no source port was free.
     pub ports_exhausted: u64,
+    /// Connection attempts given to another member, because this one refused or did not answer them.
+    #[serde(default)]
+    pub moved_away: u64,
+    /// Connection attempts taken over from another member.
+    #[serde(default)]
+    pub moved_to: u64,
 }
 
 impl Document for Stats {
@@ -154,6 +160,8 @@ impl BackendStats {
             answers: s.answers,
             answer_mean_ms: (s.answers > 0).then(|| s.answer_ns as f64 / s.answers as f64 / 1e6),
             ports_exhausted: s.ports_exhausted,
+            moved_away: s.moved_away,
+            moved_to: s.moved_to,
         }
     }
 }

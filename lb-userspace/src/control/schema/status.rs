@@ -130,7 +130,7 @@ pub struct ServiceStatus {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String"))]
     pub mode: Mode,
-    /// How flows are spread: `maglev` or `round-robin`.
+    /// How flows are spread: `maglev`, `round-robin`, `least-conn` or `source`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub algorithm: Algorithm,
     /// Who is called.

@@ -6,8 +6,9 @@
 //! of a member against its configured weight, in times in which nothing was known against it; whoever then gets less than
 //! that is out of rotation in truth, whatever tables and reasons say. Three windows running decide.
 //!
-//! Datagrams under `maglev` are not judged: a client that always sends from one port always has the same member, so its
-//! flows are not independent.
+//! Not judged: datagrams under `maglev`, since a client that always sends from one port always has the same member, and all
+//! that is hashed without the client's port, for the same reason: such flows are not independent. Nor `least-conn`, which
+//! gives a slow member fewer flows on purpose.
 
 mod stats;
 mod table;
@@ -23,7 +24,7 @@ use super::api::{EventKind, Load, MemberName, Skew, Time};
 use super::encode;
 use super::kernel::MemberId;
 use super::reason::ReasonKind;
-use crate::config::model::{Algorithm, BackendName, Protocol, Service};
+use crate::config::model::{Algorithm, BackendName, HashFields, Protocol, Service};
 
 /// Less likely than this by chance.
 const P: f64 = 1e-6;
@@ -200,8 +201,9 @@ impl Core {
 
 fn is_judged(service: &Service) -> bool {
     match service.algorithm {
-        Algorithm::Maglev => service.listen.protocol == Protocol::Tcp,
+        Algorithm::Maglev => service.hash == HashFields::FiveTuple && service.listen.protocol == Protocol::Tcp,
         Algorithm::RoundRobin => true,
+        Algorithm::LeastConn | Algorithm::Source => false,
     }
 }
 

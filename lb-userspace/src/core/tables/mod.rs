@@ -28,7 +28,7 @@ pub struct Entry {
 /// What a table is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
-    /// How the kernel picks.
+    /// How the service's flows are spread.
     pub algorithm: Algorithm,
     /// The service's table size.
     pub size: u32,
@@ -47,8 +47,8 @@ impl Recipe {
     pub fn build(&self) -> Arc<[u32]> {
         match self.algorithm {
             _ if self.entries.is_empty() => Arc::from([]),
-            Algorithm::Maglev => maglev::build(&self.entries, self.size),
-            Algorithm::RoundRobin => round_robin::build(&self.entries, self.size),
+            Algorithm::Maglev | Algorithm::Source => maglev::build(&self.entries, self.size),
+            Algorithm::RoundRobin | Algorithm::LeastConn => round_robin::build(&self.entries, self.size),
         }
     }
 }

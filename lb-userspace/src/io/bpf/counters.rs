@@ -32,6 +32,8 @@ impl DataPlane {
         Ok(MemberCounters {
             forward: traffic(TrafficSlot::forward(id))?,
             reverse: traffic(TrafficSlot::reverse(id))?,
+            compared: (self.maps.active.get(&id, 0))
+                .map_err(|e| BpfError::kernel(format!("cannot read ACTIVE[{id}]"), &e))?,
             stats: sum_stats(&per_cpu(&self.maps.member_stats, id, "MEMBER_STATS")?),
         })
     }
@@ -86,6 +88,8 @@ fn sum_stats(per_cpu: &[MemberStats]) -> MemberStats {
             answers,
             answer_ns,
             ports_exhausted,
+            moved_away,
+            moved_to,
             reserved: _,
         } = *one;
         for (total, n) in [
@@ -100,6 +104,8 @@ fn sum_stats(per_cpu: &[MemberStats]) -> MemberStats {
             (&mut sum.answers, answers),
             (&mut sum.answer_ns, answer_ns),
             (&mut sum.ports_exhausted, ports_exhausted),
+            (&mut sum.moved_away, moved_away),
+            (&mut sum.moved_to, moved_to),
         ] {
             *total = total.wrapping_add(n);
         }
@@ -125,7 +131,9 @@ mod tests {
             answers: 9,
             answer_ns: 10,
             ports_exhausted: 11,
-            reserved: [0; 5],
+            moved_away: 12,
+            moved_to: 13,
+            reserved: [0; 3],
         };
         let sum = sum_stats(&[one, MemberStats { opened: 5, ..one }]);
         let doubled = MemberStats {
@@ -140,7 +148,9 @@ mod tests {
             answers: 18,
             answer_ns: 20,
             ports_exhausted: 22,
-            reserved: [0; 5],
+            moved_away: 24,
+            moved_to: 26,
+            reserved: [0; 3],
         };
         assert_eq!(sum, doubled);
         let traffic = [Traffic { packets: 2, bytes: 90 }, Traffic { packets: 3, bytes: 10 }];

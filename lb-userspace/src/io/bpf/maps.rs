@@ -34,6 +34,7 @@ pub(super) struct Maps {
     /// `MEMBERS`, to be written: [`MEMBER_WORDS`] each.
     pub(super) member_words: Words,
     pub(super) cursors: Array<MapData, u64>,
+    pub(super) active: Array<MapData, u64>,
     pub(super) flows4: HashMap<MapData, FlowKey4, FlowV4>,
     pub(super) flows6: HashMap<MapData, FlowKey6, FlowV6>,
     pub(super) direct4: Array<MapData, DirectBucket<Addr4>>,
@@ -59,6 +60,7 @@ impl Maps {
             member_words: words(&members, maps::MEMBERS, MAX_MEMBERS as usize * MEMBER_WORDS)?,
             members,
             cursors: array(pins, maps::CURSORS)?,
+            active: array(pins, maps::ACTIVE)?,
             flows4: hash(pins, maps::FLOWS4)?,
             flows6: hash(pins, maps::FLOWS6)?,
             direct4: array(pins, maps::DIRECT4)?,
@@ -109,6 +111,11 @@ fn words<V: Pod>(map: &Array<MapData, V>, name: &str, len: usize) -> Result<Word
 
 fn hash<K: Pod, V: Pod>(pins: &Pins, name: &'static str) -> Result<HashMap<MapData, K, V>, BpfError> {
     typed(pins, name, Map::HashMap)
+}
+
+/// A hash that forgets.
+pub(super) fn lru<K: Pod, V: Pod>(pins: &Pins, name: &'static str) -> Result<HashMap<MapData, K, V>, BpfError> {
+    typed(pins, name, Map::LruHashMap)
 }
 
 fn per_cpu<V: Pod>(pins: &Pins, name: &'static str) -> Result<PerCpuArray<MapData, V>, BpfError> {

@@ -61,6 +61,8 @@ impl DataPlane {
                 set_all(&mut self.maps.traffic, slot, Traffic::default(), "TRAFFIC")?;
             }
             set_all(&mut self.maps.member_stats, id, MemberStats::default(), "MEMBER_STATS")?;
+            let active = &mut self.maps.active;
+            active.set(id, 0, 0).map_err(|e| BpfError::kernel(format!("cannot write ACTIVE[{id}]"), &e))?;
         }
         self.set_member(id, &Member::default())
     }

@@ -12,8 +12,8 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{
-    Algorithm, Bucket, Descriptor, DirectBucket, Flow, FlowKey, HALF_OPEN_WAYS, MAX_POOL, Reason, ServiceKey, Slot,
-    direct_buckets, maps, word_mac,
+    Affinity, AffinityKey, Algorithm, Bucket, Descriptor, DirectBucket, Flow, FlowKey, HALF_OPEN_WAYS, MAX_POOL,
+    Reason, ServiceKey, Slot, direct_buckets, maps, word_mac,
 };
 use lb_common::hash::FlowHash;
 use lb_common::select::by_hash;
@@ -21,7 +21,7 @@ use lb_common::wire::l4;
 
 use super::error::BpfError;
 use super::load::OpenOptions;
-use super::maps::array;
+use super::maps::{array, lru};
 use super::pin::{TRACE, remove};
 use super::types::FlowRecord;
 use super::{DataPlane, addr};
@@ -133,6 +133,7 @@ impl DataPlane {
         let mut copy = self.copy(&state)?;
         if let Some(id) = service {
             self.copy_cursors(&mut copy.plane, &state, id)?;
+            self.copy_affinity(&copy.plane, &question.tuple, id)?;
         }
         match &question.tuple {
             Tuple::V4(key) => {
@@ -187,7 +188,21 @@ impl DataPlane {
         Ok(copy)
     }
 
-    /// Whose turn it is, and the next source ports.
+    /// Which member the client had, where the service remembers that.
+    fn copy_affinity(&self, to: &DataPlane, tuple: &Tuple, service: u32) -> Result<(), BpfError> {
+        let client = match tuple {
+            Tuple::V4(key) => [key.src, 0, 0, 0],
+            Tuple::V6(key) => key.src,
+        };
+        let key = AffinityKey { client, service };
+        if let Ok(known) = lru::<_, Affinity>(&self.pins, maps::AFFINITIES)?.get(&key, 0) {
+            let wrong = |e| BpfError::kernel("cannot copy the client's affinity", &e);
+            lru(&to.pins, maps::AFFINITIES)?.insert(key, known, 0).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// Whose turn it is, how many flows each member has, and the next source ports.
     fn copy_cursors(&self, to: &mut DataPlane, state: &KernelState, service: u32) -> Result<(), BpfError> {
         let wrong = |e| BpfError::kernel("cannot copy the cursors", &e);
         let turn = self.maps.cursors.get(&service, 0).map_err(wrong)?;
@@ -195,6 +210,8 @@ impl DataPlane {
         let (live, mut ports) =
             (array::<u32>(&self.pins, maps::PORT_CURSORS)?, array::<u32>(&to.pins, maps::PORT_CURSORS)?);
         for (&id, _) in state.members.iter().filter(|(_, member)| member.service == service) {
+            let active = self.maps.active.get(&id, 0).map_err(wrong)?;
+            to.maps.active.set(id, active, 0).map_err(wrong)?;
             for cursor in (0..MAX_POOL as u32).map(|pool| id * MAX_POOL as u32 + pool) {
                 ports.set(cursor, live.get(&cursor, 0).map_err(wrong)?, 0).map_err(wrong)?;
             }

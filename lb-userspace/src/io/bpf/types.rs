@@ -60,6 +60,8 @@ pub struct MemberCounters {
     pub reverse: Traffic,
     /// Flows and passive signals.
     pub stats: MemberStats,
+    /// Flows that are open now, as the program counts them for `least-conn`.
+    pub compared: u64,
 }
 
 impl MemberCounters {
