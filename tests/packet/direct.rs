@@ -103,7 +103,7 @@ fn direct_packet_gets_a_mac_and_a_ttl_and_is_else_as_it_came(
     assert_eq!(out, Craft { macs: (backend_mac(member), EDGE_MAC), ttl: 1, ..packet.clone() });
     assert_eq!((world.packets(member), world.active(member)), ((1, 0), 1));
     packet.ttl = 1;
-    assert_eq!(world.reason(&packet), Reason::DropTtl);
+    assert_eq!(world.reason(&packet), Reason::TxTimeExceeded);
     assert_eq!(world.plane.flow_entries(family.vip == V6.vip), 0, "no entry, no port");
 }
 
