@@ -19,10 +19,11 @@ pub fn member<F: Family>(_ctx: &XdpContext) -> u32 {
     let (Some(settings), Some(work)) = (SETTINGS.get(0), F::work().get_ptr_mut(0)) else {
         return count::drop(Reason::DropInternal);
     };
+    // Before the record is borrowed: it reads that, too.
+    let member = pick::<F>(settings.seed);
     // SAFETY: this CPU's.
-    let Work { found, next } = unsafe { &mut *work };
-    let Frame { key, .. } = found.frame();
-    next.member = pick::<F>(settings.seed);
+    let next = unsafe { &mut (*work).next };
+    next.member = member;
     if next.member != NO_MEMBER {
         return Step::ADMIT;
     }
